@@ -89,6 +89,8 @@ impl From<String> for Ustring<'_> {
 pub struct Reader<'a> {
     frame: &'a Bytes,
     position: usize,
+    /// Where reading ends: the frame's end, or the end of a buffer that holds a record. Never beyond the frame.
+    end: usize,
     record: &'static str,
 }
 
@@ -99,6 +101,7 @@ impl<'a> Reader<'a> {
         Self {
             frame,
             position: 0,
+            end: frame.len(),
             record,
         }
     }
@@ -111,7 +114,7 @@ impl<'a> Reader<'a> {
     /// Bytes not read yet.
     #[must_use]
     pub fn remaining(&self) -> usize {
-        self.frame.len() - self.position
+        self.end - self.position
     }
 
     /// Bytes read so far.
@@ -123,7 +126,22 @@ impl<'a> Reader<'a> {
     /// The unread rest of the frame, sharing its memory.
     #[must_use]
     pub fn rest(&self) -> Bytes {
-        self.frame.slice(self.position..)
+        self.frame.slice(self.position..self.end)
+    }
+
+    /// Ends reading at `end`, which must lie in what is left. Returns where it ended before.
+    pub(crate) fn limit(&mut self, end: usize) -> usize {
+        debug_assert!(
+            (self.position..=self.end).contains(&end),
+            "a limit lies in what is left"
+        );
+        std::mem::replace(&mut self.end, end)
+    }
+
+    /// Undoes [`limit`](Self::limit) and goes on behind the limited part, read to its end or not.
+    pub(crate) fn unlimit(&mut self, end_before: usize, position: usize) {
+        self.end = end_before;
+        self.position = position;
     }
 
     /// An error at the reader's position, for values that read well but mean nothing.
