@@ -163,7 +163,7 @@ pub enum Txn<'a> {
     /// An asserted version; only inside a multi.
     Check(CheckTxn<'a>),
     /// Several of these as one. Never nested.
-    Multi(Vec<Txn<'a>>),
+    Multi(Vec<Self>),
     /// A request that failed; it changes nothing but takes a place in history.
     Error(ErrorCode),
 }
