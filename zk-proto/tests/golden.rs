@@ -1,5 +1,9 @@
 //! Frames captured from Apache ZooKeeper 3.8.0 and 3.9.3 decode to what they are known to mean, and encode back to the
 //! same bytes. `tests/data/golden-frames.jsonl` holds one frame a line, with its meaning.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test ends where its data is not what it must be"
+)]
 
 use bytes::{Bytes, BytesMut};
 use serde_json::{Map, Value, json};
