@@ -1,1 +1,20 @@
-//! See the workspace README.
+//! What the integration tests share: servers to test against, a network that can fail, a connection that knows no session,
+//! and the comparison of two servers.
+//!
+//! * [`target`]: one server to test against, the embedded one or Apache ZooKeeper as a process; the environment chooses.
+//! * [`apache`], [`java`]: how that process is found, configured, started and ended, and how our Java programs are built.
+//! * [`gate`]: tests that need what a machine may lack say loudly that they did not run, and fail where they must run.
+//! * [`proxy`]: a TCP relay that delays, holds, cuts, swallows and resets, in process.
+//! * [`raw`]: frames over TCP without a session behind them. [`wait`]: waiting for conditions with a deadline.
+//! * [`differential`]: one seeded history of operations on two servers, compared step by step, shrunk on a mismatch.
+//!
+//! The crate holds no test; those are in `tests/tests`.
+
+pub mod apache;
+pub mod differential;
+pub mod gate;
+pub mod java;
+pub mod proxy;
+pub mod raw;
+pub mod target;
+pub mod wait;

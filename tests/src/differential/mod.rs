@@ -1,0 +1,127 @@
+//! One history of operations on two servers, compared step by step.
+//!
+//! * [`step`]: the vocabulary. A [`Step`] is concrete: it names slots and paths, never what an earlier reply said, so any
+//!   subset of a history is a history.
+//! * [`generate`]: a history from a seed, with the [`Rules`] that keep it off the named differences.
+//! * [`execute`]: one server plays a history and yields what its clients saw, in a form that can be compared.
+//! * [`shrink`]: the smallest part of a history that still shows a difference.
+//!
+//! Both servers play the history alone and in order: a step is over when every connection has been asked whether
+//! something more was on its way (a ping behind it). So one server's record does not depend on the other's pace.
+//!
+//! Nothing here knows how a server is started.
+
+pub mod execute;
+pub mod generate;
+pub mod shrink;
+pub mod step;
+
+use execute::Record;
+use step::Step;
+
+/// Which version the judged server is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// Apache ZooKeeper 3.8.0: [`DEVIATIONS_38`] are stepped around or made equal.
+    V38,
+    /// Apache ZooKeeper 3.9: nothing is.
+    V39,
+}
+
+/// How a history is made and compared.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// The version that judges.
+    pub peer: Peer,
+}
+
+/// Where a server that behaves like 3.9 differs from 3.8.0, and how the comparison stays clear of it.
+pub const DEVIATIONS_38: &[(&str, &str)] = &[
+    (
+        "create2-in-multi",
+        "3.8.0 answers type 1 without a Stat; both are reduced to the path",
+    ),
+    (
+        "exists-unreadable",
+        "3.8.0 shows the Stat, 3.9 says NOAUTH; no exists where READ may be denied (below /l)",
+    ),
+    (
+        "event-filter",
+        "3.8.0 sends events to connections without READ; no watch where READ may be denied (below /l)",
+    ),
+    ("notification-zxid", "3.8.0 sends -1; not compared"),
+    (
+        "watch-modes",
+        "3.8.0 keeps one mode a path and connection; each path is used for one kind of watch only",
+    ),
+    ("watcher-types-4-5", "3.8.0 does not know them; not sent"),
+    (
+        "remove-half-of-persistent",
+        "3.8.0 removes one table of a persistent watch; types 1 and 2 are not sent for such paths",
+    ),
+    ("check-alone", "3.8.0 never answers; not sent"),
+    (
+        "addWatch-null-path",
+        "3.8.0 says MARSHALLINGERROR, 3.9 stores null; not sent",
+    ),
+    (
+        "bad-flags-in-multi",
+        "3.8.0 fails the operation, 3.9 the request; either will do; not sent",
+    ),
+];
+
+/// What is never sent to any server, because Apache ZooKeeper's answer is a hazard that is not to be copied.
+pub const HAZARDS: &[(&str, &str)] = &[
+    (
+        "poison-transaction",
+        "createTTL with a flag that is no TTL mode and a negative ttl ends the Java server for good",
+    ),
+    (
+        "deleteContainer",
+        "3.9 executes it for any client; ours refuses",
+    ),
+    (
+        "createSession",
+        "3.8.0 answers with a frame that is no reply; ours refuses",
+    ),
+    (
+        "attach-with-wrong-password",
+        "Java closes the rightful connection first; sent only when there is none",
+    ),
+];
+
+/// The first step after which the two records differ.
+#[must_use]
+pub fn first_difference(left: &Record, right: &Record) -> Option<usize> {
+    let both = left.steps.iter().zip(&right.steps);
+    let differing = both
+        .enumerate()
+        .find(|(_, (left, right))| left != right)
+        .map(|(at, _)| at);
+    // A record that ends early ends with the step that says why.
+    differing.or_else(|| {
+        (left.steps.len() != right.steps.len()).then(|| left.steps.len().min(right.steps.len()))
+    })
+}
+
+/// Prints a history and, at its last step, what each server showed.
+#[must_use]
+pub fn explain(steps: &[Step], left: (&str, &Record), right: (&str, &Record)) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    let at = first_difference(left.1, right.1);
+    for (number, step) in steps.iter().enumerate() {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  step {number}: {step}");
+        if at == Some(number) {
+            for (name, record) in [left, right] {
+                let _ = writeln!(text, "    {name}:");
+                for seen in record.steps.get(number).into_iter().flatten() {
+                    let _ = writeln!(text, "      {seen}");
+                }
+            }
+            break;
+        }
+    }
+    text
+}

@@ -1,0 +1,122 @@
+//! Our server against Apache ZooKeeper: one seeded history of random operations, compared step by step.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `ZK_DIFF_SEED` | the seed of one history; without it the same few are played each time, so that a run repeats |
+//! | `ZK_DIFF_OPS` | how many operations, 4000 by default |
+//! | `ZK_DIFF_SHRINK_SECS` | how long a failing history may be shrunk, 120 by default |
+//! | `ZK_TEST_SERVER=apache-3.9` | judge by 3.9 (`ZK_39_CLASSPATH` names its jars) in place of Debian's 3.8.0 |
+//! | `ZK_DIFF_SUBJECT=apache` | compare Apache ZooKeeper with itself: what differs then is the test's own fault |
+//!
+//! The differences that are meant are named in `tests::differential::DEVIATIONS_38` and `HAZARDS`.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::time::{Duration, Instant};
+
+use tests::apache::{Distribution, Server};
+use tests::differential::execute::{Record, play};
+use tests::differential::generate::{SLOTS, SUPER_DIGEST, history};
+use tests::differential::shrink::shrink;
+use tests::differential::step::Step;
+use tests::differential::{Peer, Rules, explain, first_difference};
+use tests::gate;
+use tests::target::{self, Options};
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is not a number: {text}")),
+        Err(_) => otherwise,
+    }
+}
+
+fn options() -> Options {
+    Options::default()
+        // No session may expire while a history is played.
+        .set("minSessionTimeout", 120_000)
+        .set("enforceQuota", true)
+        .set("DigestAuthenticationProvider.superDigest", SUPER_DIGEST)
+}
+
+/// Plays a history on a fresh Apache ZooKeeper.
+fn on_apache(distribution: &Distribution, rules: Rules, steps: &[Step]) -> Record {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(distribution, &options(), directory.path()).unwrap();
+    play(server.addr(), SLOTS, rules, steps).unwrap()
+}
+
+fn both(
+    steps: &[Step],
+    judge: impl FnOnce(&[Step]) -> Record + Send,
+    subject: impl FnOnce(&[Step]) -> Record,
+) -> (Record, Record) {
+    std::thread::scope(|scope| {
+        let judged = scope.spawn(|| judge(steps));
+        let ours = subject(steps);
+        (judged.join().unwrap(), ours)
+    })
+}
+
+#[test]
+fn a_seeded_history_looks_the_same_on_both_servers() {
+    let v39 = std::env::var(target::SERVER).is_ok_and(|value| value == "apache-3.9");
+    let (peer, found) = if v39 {
+        (Peer::V39, Distribution::from_environment_39())
+    } else {
+        (Peer::V38, Distribution::debian())
+    };
+    let Some(distribution) = gate::need("differential", found) else {
+        return;
+    };
+    let seeds = match number("ZK_DIFF_SEED", 0) {
+        0 => vec![1, 2, 3],
+        seed => vec![seed],
+    };
+    for seed in seeds {
+        compare(seed, &distribution, Rules { peer });
+    }
+}
+
+fn compare(seed: u64, distribution: &Distribution, rules: Rules) {
+    let count = usize::try_from(number("ZK_DIFF_OPS", 4000)).unwrap();
+    let steps = history(seed, count, rules);
+    let judge = |steps: &[Step]| on_apache(distribution, rules, steps);
+    let subject = |steps: &[Step]| on_apache(distribution, rules, steps);
+
+    let started = Instant::now();
+    let (theirs, ours) = both(&steps, judge, subject);
+    println!(
+        "seed {seed}: {} steps in {:?}\n{}",
+        steps.len(),
+        started.elapsed(),
+        theirs.tally()
+    );
+    let Some(at) = first_difference(&theirs, &ours) else {
+        return;
+    };
+    let steps = &steps[..=at];
+    let names = (
+        format!("Apache ZooKeeper {}", distribution.version),
+        "the server under test",
+    );
+    eprintln!(
+        "seed {seed} differs at step {at}; shrinking\n{}",
+        explain(
+            &steps[at..],
+            (&names.0, &theirs.tail(at)),
+            (names.1, &ours.tail(at))
+        )
+    );
+    let limit = Duration::from_secs(number("ZK_DIFF_SHRINK_SECS", 120));
+    let smallest = shrink(steps.to_vec(), limit, |steps| {
+        let (theirs, ours) = both(steps, judge, subject);
+        first_difference(&theirs, &ours).is_some()
+    });
+    let (theirs, ours) = both(&smallest, judge, subject);
+    panic!(
+        "seed {seed} (ZK_DIFF_SEED={seed} ZK_DIFF_OPS={count}): the smallest history found that differs:\n{}",
+        explain(&smallest, (&names.0, &theirs), (names.1, &ours))
+    );
+}
