@@ -50,6 +50,11 @@ impl View {
         }
     }
 
+    /// Bytes of the root in every full path.
+    pub(crate) fn root_len(&self) -> usize {
+        self.root.len()
+    }
+
     pub(crate) fn retry(&self) -> Option<&Retry> {
         self.retry.as_ref()
     }

@@ -20,7 +20,8 @@ use crate::retry::{Budget, Late, Repeat, Verdict};
 #[derive(Clone, Debug)]
 pub(crate) struct ViewPath<'p> {
     full: Cow<'p, str>,
-    shown: Cow<'p, str>,
+    /// How much of `full` is the view's root.
+    root: usize,
 }
 
 impl<'p> ViewPath<'p> {
@@ -46,8 +47,8 @@ impl<'p> ViewPath<'p> {
     ) -> Result<Self, Error> {
         check(&path, sequential).map_err(|error| Error::bad_path(op, error))?;
         Ok(Self {
-            full: client.view().full(path.clone(), sequential),
-            shown: path,
+            full: client.view().full(path, sequential),
+            root: client.view().root_len(),
         })
     }
 
@@ -55,7 +56,7 @@ impl<'p> ViewPath<'p> {
     pub(crate) fn absolute(path: &'static str) -> Self {
         Self {
             full: Cow::Borrowed(path),
-            shown: Cow::Borrowed(path),
+            root: 0,
         }
     }
 
@@ -64,7 +65,10 @@ impl<'p> ViewPath<'p> {
     }
 
     pub(crate) fn shown(&self) -> &str {
-        &self.shown
+        match &self.full[self.root..] {
+            "" => "/",
+            below => below,
+        }
     }
 
     /// A request that is this path and nothing else.
@@ -137,7 +141,7 @@ impl<'a> Call<'a> {
     }
 
     /// Sends until answered, as the view's policy says.
-    pub(crate) async fn send(self, request: &impl Encode) -> Result<Reply, Error> {
+    pub(crate) async fn send(self, request: &impl Encode) -> Result<Reply<'a>, Error> {
         let mut budget = Budget::new(self.client.view().retry().cloned());
         self.send_in(&mut budget, request).await
     }
@@ -147,7 +151,7 @@ impl<'a> Call<'a> {
         self,
         budget: &mut Budget,
         request: &impl Encode,
-    ) -> Result<Reply, Error> {
+    ) -> Result<Reply<'a>, Error> {
         let body = body(request);
         loop {
             match self.attempt(budget, body.clone()).await {
@@ -165,11 +169,11 @@ impl<'a> Call<'a> {
         &self,
         budget: &Budget,
         request: &impl Encode,
-    ) -> Result<Reply, Error> {
+    ) -> Result<Reply<'a>, Error> {
         self.attempt(budget, body(request)).await
     }
 
-    async fn attempt(&self, budget: &Budget, body: Bytes) -> Result<Reply, Error> {
+    async fn attempt(&self, budget: &Budget, body: Bytes) -> Result<Reply<'a>, Error> {
         let submission = Submission {
             op: self.op,
             path: self.path.map(|path| path.full().to_owned()),
@@ -180,7 +184,7 @@ impl<'a> Call<'a> {
             Ok(answered) => answered.map(|raw| Reply {
                 raw,
                 op: self.op,
-                path: self.shown(),
+                path: self.path,
             }),
             Err(Late) => Err(Error::deadline_exceeded(self.op, self.shown())),
         }
@@ -195,13 +199,17 @@ fn body(request: &impl Encode) -> Bytes {
 
 /// An answer without an error.
 #[derive(Debug)]
-pub(crate) struct Reply {
+pub(crate) struct Reply<'p> {
     raw: RawReply,
     op: OpCode,
-    path: Option<String>,
+    path: Option<&'p ViewPath<'p>>,
 }
 
-impl Reply {
+impl Reply<'_> {
+    fn shown(&self) -> Option<String> {
+        self.path.map(|path| path.shown().to_owned())
+    }
+
     /// The zxid in the reply's header.
     pub(crate) fn zxid(&self) -> Zxid {
         self.raw.zxid
@@ -223,30 +231,25 @@ impl Reply {
         path: &ViewPath<'_>,
     ) -> Result<(Registration, ZPathBuf), Error> {
         let path = self.checked_path(path.shown())?;
-        let missing = || {
-            Error::protocol(
+        match self.raw.registration.take() {
+            Some(registration) => Ok((registration, path)),
+            None => Err(Error::protocol(
                 self.op,
-                self.path.clone(),
+                self.shown(),
                 "a watch was asked for and none was registered",
-            )
-        };
-        Ok((self.raw.registration.take().ok_or_else(missing)?, path))
+            )),
+        }
     }
 
     /// The body. Bytes behind the record are ignored: newer servers may add fields.
     pub(crate) fn decode<'r, T: Decode<'r>>(&'r self, record: &'static str) -> Result<T, Error> {
         let mut reader = Reader::new(&self.raw.body, record);
-        T::decode(&mut reader).map_err(|error| Error::decode(self.op, self.path.clone(), error))
+        T::decode(&mut reader).map_err(|error| Error::decode(self.op, self.shown(), error))
     }
 
     /// A path that the server sent, checked.
     pub(crate) fn checked_path(&self, path: &str) -> Result<ZPathBuf, Error> {
-        ZPathBuf::new(path).map_err(|_| {
-            Error::protocol(
-                self.op,
-                self.path.clone(),
-                "the server sent a malformed path",
-            )
-        })
+        ZPathBuf::new(path)
+            .map_err(|_| Error::protocol(self.op, self.shown(), "the server sent a malformed path"))
     }
 }

@@ -24,7 +24,7 @@ pub struct Children {
 }
 
 impl Children {
-    pub(super) fn read(reply: &Reply) -> Result<Self, Error> {
+    pub(super) fn read(reply: &Reply<'_>) -> Result<Self, Error> {
         let Children2Response { children, stat } = reply.decode("Children2Response")?;
         let names = children
             .unwrap_or_default()
@@ -36,7 +36,7 @@ impl Children {
 }
 
 /// The names alone.
-pub(super) fn names(reply: &Reply) -> Result<Vec<String>, Error> {
+pub(super) fn names(reply: &Reply<'_>) -> Result<Vec<String>, Error> {
     Children::read(reply).map(|children| children.names)
 }
 

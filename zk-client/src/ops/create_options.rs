@@ -91,10 +91,6 @@ impl CreateOptions {
         self
     }
 
-    pub(crate) fn acl_list(&self) -> &[Acl] {
-        &self.acl
-    }
-
     pub(crate) fn check(&self) -> Result<Checked<'_>, CreateOptionsError> {
         if self.acl.is_empty() {
             return Err(CreateOptionsError::AclEmpty);

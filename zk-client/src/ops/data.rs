@@ -28,7 +28,7 @@ pub struct NodeData {
 }
 
 impl NodeData {
-    pub(super) fn read(reply: &Reply) -> Result<Self, Error> {
+    pub(super) fn read(reply: &Reply<'_>) -> Result<Self, Error> {
         let GetDataResponse { data, stat } = reply.decode("GetDataResponse")?;
         Ok(Self {
             data: data.unwrap_or_default(),

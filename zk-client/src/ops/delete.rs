@@ -13,7 +13,7 @@ use super::children::names;
 use super::multi::ANY_VERSION;
 use super::{into_future, join};
 use crate::client::Client;
-use crate::error::Error;
+use crate::error::{Error, Outcome};
 use crate::reaper::Job;
 use crate::retry::{Budget, Repeat};
 
@@ -145,12 +145,12 @@ impl<'a> DeleteBuilder<'a> {
             Repeat::IfNotDone
         };
         let deleted = delete(self.client, path, self.version, repeat, budget).await;
+        // An answer, good or bad, leaves the worker nothing to do.
         let answered = deleted
             .as_ref()
             .err()
-            .is_none_or(|error| error.code().is_some());
+            .is_none_or(|error| error.outcome() == Outcome::NotDone && !error.is_retryable());
         if let (Some(ticket), true) = (ticket, answered) {
-            // An answer, good or bad, leaves the worker nothing to do.
             ticket.disarm();
         }
         deleted

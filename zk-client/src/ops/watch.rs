@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use zk_proto::session::{AddWatchMode, AddWatchRequest, PathWatchRequest, StatResponse};
-use zk_proto::{ErrorCode, OpCode, Stat, ZPathBuf};
+use zk_proto::{ErrorCode, OpCode, Stat};
 
 use super::call::{Call, ViewPath};
 use super::children::Children;
