@@ -5,6 +5,7 @@
 //! * [`apache`], [`java`]: how that process is found, configured, started and ended, and how our Java programs are built.
 //! * [`gate`]: tests that need what a machine may lack say loudly that they did not run, and fail where they must run.
 //! * [`proxy`]: a TCP relay that delays, holds, cuts, swallows and resets, in process.
+//! * [`talker`]: child processes that obey commands line by line.
 //! * [`raw`]: frames over TCP without a session behind them. [`wait`]: waiting for conditions with a deadline.
 //! * [`differential`]: one seeded history of operations on two servers, compared step by step, shrunk on a mismatch.
 //!
@@ -16,5 +17,6 @@ pub mod gate;
 pub mod java;
 pub mod proxy;
 pub mod raw;
+pub mod talker;
 pub mod target;
 pub mod wait;
