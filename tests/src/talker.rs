@@ -44,7 +44,12 @@ impl Talker {
                 }
             }
         });
-        Ok(Self { name: name.to_owned(), child, commands, answers })
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            commands,
+            answers,
+        })
     }
 
     /// Sends one command and does not wait.

@@ -539,10 +539,9 @@ impl World {
                     // create2-in-multi
                     if self.rules.peer == Peer::V38
                         && matches!(asked.get(at), Some(MultiOp::Create2(_)))
+                        && let MultiResult::Create2(path, _) = result
                     {
-                        if let MultiResult::Create2(path, _) = result {
-                            *result = MultiResult::Create(std::mem::take(path));
-                        }
+                        *result = MultiResult::Create(std::mem::take(path));
                     }
                 }
             }
