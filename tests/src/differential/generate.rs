@@ -349,8 +349,10 @@ impl Maker {
                 )
             }
         };
+        // undecodable-write
+        let may_cut = self.rules.peer == Peer::V39 || !is_write(op.code);
         op.damage = match self.rng.u32(..100) {
-            0 => Damage::Cut(self.rng.usize(..1000)),
+            0 if may_cut => Damage::Cut(self.rng.usize(..1000)),
             1 => Damage::Trail(self.rng.usize(1..9)),
             _ => Damage::None,
         };
@@ -804,6 +806,21 @@ impl Maker {
 /// Whether READ may be denied at the path, or an event from there may pass it.
 fn is_locked(path: &str) -> bool {
     path == "/l" || path.starts_with("/l/")
+}
+
+/// Whether the operation is given a zxid.
+fn is_write(code: OpCode) -> bool {
+    matches!(
+        code,
+        OpCode::CREATE
+            | OpCode::CREATE2
+            | OpCode::CREATE_CONTAINER
+            | OpCode::CREATE_TTL
+            | OpCode::DELETE
+            | OpCode::SET_DATA
+            | OpCode::SET_ACL
+            | OpCode::MULTI
+    )
 }
 
 /// Which kind of watch a path is used for against 3.8.0. A recursive one on the root would see below `/l`.
