@@ -115,7 +115,7 @@ pub(crate) fn check(path: &str, sequential: bool) -> Result<(), PathError> {
 ///
 /// The address from which this host would reach others, without sending anything; the loopback address on a host
 /// without a network.
-pub fn local_address_text() -> String {
+fn local_address_text() -> String {
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
     // Connecting a datagram socket only asks the routing table. The targets are documentation addresses.
     let v4 = || {

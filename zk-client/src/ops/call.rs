@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
+use tracing::Instrument;
 use zk_proto::jute::{Decode, Encode, Reader};
 use zk_proto::session::{PathRequest, PathWatchRequest};
 use zk_proto::{CreateMode, ErrorCode, OpCode, SessionId, ZPathBuf, Zxid};
@@ -180,12 +181,32 @@ impl<'a> Call<'a> {
             body,
             watch: self.watch,
         };
-        match budget.limit(self.client.submit(submission)).await {
-            Ok(answered) => answered.map(|raw| Reply {
-                raw,
-                op: self.op,
-                path: self.path,
-            }),
+        // Neither data nor credentials: what is logged of a request is what it is about.
+        let span = tracing::debug_span!(
+            "zk_request",
+            op = %self.op,
+            path = self.path.map(ViewPath::shown),
+            session = tracing::field::Empty,
+            zxid = tracing::field::Empty,
+        );
+        let answered = budget
+            .limit(self.client.submit(submission))
+            .instrument(span.clone())
+            .await;
+        match answered {
+            Ok(Ok(raw)) => {
+                span.record("session", tracing::field::debug(raw.session));
+                span.record("zxid", tracing::field::debug(raw.zxid));
+                Ok(Reply {
+                    raw,
+                    op: self.op,
+                    path: self.path,
+                })
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(parent: &span, %error, "failed");
+                Err(error)
+            }
             Err(Late) => Err(Error::deadline_exceeded(self.op, self.shown())),
         }
     }

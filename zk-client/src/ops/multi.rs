@@ -238,7 +238,7 @@ impl<'c> MultiBuilder<'c> {
         } = self;
         if let Some((index, error)) = refused {
             return Err(MultiError {
-                error,
+                error: Box::new(error),
                 failed: Some(index),
                 codes: Vec::new(),
             });
@@ -285,7 +285,7 @@ fn read(
     if let Some(failed) = codes.iter().position(|code| *code != ErrorCode::OK) {
         let path = client.view().strip(path_of(&ops[failed])).to_owned();
         return Err(MultiError {
-            error: Error::server(OpCode::MULTI, Some(path), codes[failed]),
+            error: Box::new(Error::server(OpCode::MULTI, Some(path), codes[failed])),
             failed: Some(failed),
             codes,
         });
@@ -425,7 +425,7 @@ outcome!(Done, Done);
 /// A multi that changed nothing, or of which nothing is known (see [`Error::outcome`]).
 #[derive(Debug)]
 pub struct MultiError {
-    error: Error,
+    error: Box<Error>,
     failed: Option<usize>,
     codes: Vec<ErrorCode>,
 }
@@ -433,7 +433,7 @@ pub struct MultiError {
 impl MultiError {
     fn whole(error: Error) -> Self {
         Self {
-            error,
+            error: Box::new(error),
             failed: None,
             codes: Vec::new(),
         }
@@ -471,7 +471,7 @@ impl MultiError {
 
 impl From<MultiError> for Error {
     fn from(multi: MultiError) -> Self {
-        multi.error
+        *multi.error
     }
 }
 
@@ -486,6 +486,6 @@ impl fmt::Display for MultiError {
 
 impl std::error::Error for MultiError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
+        Some(&*self.error)
     }
 }

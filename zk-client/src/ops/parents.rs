@@ -48,12 +48,9 @@ pub(crate) async fn make(
             .repeat(Repeat::Always)
             .send_in(budget, &checked.request(target.full().into(), Bytes::new()))
             .await;
-        let error = match made {
-            Ok(_) => {
-                missing.pop();
-                continue;
-            }
-            Err(error) => error,
+        let Err(error) = made else {
+            missing.pop();
+            continue;
         };
         match error.code() {
             Some(ErrorCode::NODE_EXISTS) => {

@@ -43,7 +43,7 @@ impl<'a> IntoPath<'a> for &'a String {
 }
 
 impl<'a> IntoPath<'a> for Cow<'a, str> {
-    fn into_path(self) -> Cow<'a, str> {
+    fn into_path(self) -> Self {
         self
     }
 }

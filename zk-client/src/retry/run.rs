@@ -287,7 +287,7 @@ mod tests {
         let retry = Retry::new(RetryForever::new(SECOND)).deadline(SECOND * 5);
         let start = Instant::now();
         let error = retry
-            .run(|| std::future::pending::<Result<(), Error>>())
+            .run(std::future::pending::<Result<(), Error>>)
             .await
             .unwrap_err();
         assert_eq!(
