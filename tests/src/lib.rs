@@ -7,12 +7,14 @@
 //! * [`proxy`]: a TCP relay that delays, holds, cuts, swallows and resets, in process.
 //! * [`talker`]: child processes that obey commands line by line.
 //! * [`raw`]: frames over TCP without a session behind them. [`wait`]: waiting for conditions with a deadline.
+//! * [`dump`]: all that a server holds, to compare two of them by content.
 //! * [`differential`]: one seeded history of operations on two servers, compared step by step, shrunk on a mismatch.
 //!
 //! The crate holds no test; those are in `tests/tests`.
 
 pub mod apache;
 pub mod differential;
+pub mod dump;
 pub mod gate;
 pub mod java;
 pub mod proxy;

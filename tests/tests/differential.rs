@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 
 use tests::apache::{Distribution, Server};
 use tests::differential::execute::{Record, play};
-use tests::differential::generate::{SLOTS, SUPER_DIGEST, history};
+use tests::differential::generate::{SLOTS, history};
 use tests::differential::shrink::shrink;
 use tests::differential::step::Step;
 use tests::differential::{Peer, Rules, explain, first_difference};
+use tests::dump::SUPER_DIGEST;
 use tests::gate;
 use tests::target::{self, Options};
 

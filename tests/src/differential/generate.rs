@@ -20,17 +20,13 @@ use zk_proto::session::{
 };
 use zk_proto::{Acl, Id, OpCode, Perms, Zxid};
 
+use crate::dump::SUPER_PASSWORD;
+
 use super::step::{Damage, Op, Pass, Seen, Step};
 use super::{Peer, Rules};
 
 /// How many clients a history has.
 pub const SLOTS: usize = 4;
-
-/// The password of the `super` user that both servers must be configured with, as `super:<this>`.
-pub const SUPER_PASSWORD: &str = "open-sesame";
-
-/// `DigestAuthenticationProvider.superDigest` for that password.
-pub const SUPER_DIGEST: &str = "super:LP2KnUF9suyHm7CDSqpcMKUtKxE=";
 
 /// Kinds of watches that a path is used for; against 3.8.0 each path has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
