@@ -1,1 +1,3 @@
-//! See the workspace README.
+//! Apache Curator's recipes for Rust, on the same nodes as Java Curator.
+
+pub mod kit;
