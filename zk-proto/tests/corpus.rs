@@ -1,6 +1,9 @@
 //! The fuzz corpus replayed as an ordinary test, and each of its inputs cut short at every byte and corrupted in every bit.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where its data is not what it must be")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test ends where its data is not what it must be"
+)]
 
 #[path = "support/entry_points.rs"]
 mod entry_points;

@@ -1,1 +1,6 @@
-//! See the workspace README.
+//! An embeddable server that speaks ZooKeeper's client protocol and disk formats.
+
+pub mod pipeline;
+pub mod session;
+pub mod time;
+pub mod tree;

@@ -1,0 +1,532 @@
+//! Preparing writes: each check in ZooKeeper's order (client-protocol, 6.2), against the tree and what is on its way.
+//!
+//! What passes becomes a transaction in absolute terms; what fails becomes an error transaction. Both take a zxid.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use zk_proto::create_mode::MAX_TTL_MS;
+use zk_proto::jute::{Decode, Reader};
+use zk_proto::path::check_path;
+use zk_proto::session::{
+    CheckVersionRequest, CreateRequest, CreateTtlRequest, DeleteRequest, RequestHeader,
+    SetAclRequest, SetDataRequest,
+};
+use zk_proto::txn::{
+    CheckTxn, CreateTtlTxn, CreateTxn, DeleteTxn, PlainCreateTxn, SetAclTxn, SetDataTxn, Txn,
+    TxnHeader, encode_txn,
+};
+use zk_proto::{
+    Acl, CreateMode, EphemeralOwner, ErrorCode, Id, OpCode, Perms, SessionId, Xid, Zxid,
+};
+
+use super::conn::CloseReason;
+use super::outstanding::{NodeView, Pending, Reply, Saved};
+use super::{Append, ConnId, Engine};
+use crate::time::Time;
+use crate::tree::acl;
+use crate::tree::quota::{self, Track};
+
+/// Nodes that cannot be deleted.
+const FIXED: [&str; 4] = ["/", "/zookeeper", quota::QUOTA_ROOT, "/zookeeper/config"];
+
+/// Who asks, and as which transaction.
+pub(super) struct Asking<'a> {
+    pub(super) session: SessionId,
+    pub(super) ids: &'a [Id],
+    pub(super) zxid: Zxid,
+}
+
+impl Engine {
+    /// Prepares a request's transaction; returns its zxid.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a request is its session, header, body, times and who waits"
+    )]
+    pub(super) fn prepare_request(
+        &mut self,
+        conn: ConnId,
+        session: SessionId,
+        header: RequestHeader,
+        reader: &mut Reader<'_>,
+        reply: Reply,
+        now: Time,
+        wall_ms: i64,
+    ) -> Zxid {
+        if header.op == OpCode::CLOSE_SESSION && self.tracker.mark_closing(session) {
+            return self.propose_close(session, header.xid, reply, now, wall_ms);
+        }
+        let ids = match self.conns.get(&conn) {
+            Some(state) => Arc::clone(&state.ids),
+            None => Arc::new([]),
+        };
+        let zxid = Zxid(self.last_prepared.0 + 1);
+        let mut saved = Saved::new();
+        let asking = Asking {
+            session,
+            ids: &ids,
+            zxid,
+        };
+        let txn = match self.prepare(&asking, header.op, reader, &mut saved) {
+            Ok(txn) => txn,
+            Err(code) => {
+                self.changes.roll_back(std::mem::take(&mut saved));
+                Txn::Error(code)
+            }
+        };
+        self.propose(session, header.xid, &txn, reply, saved, now, wall_ms)
+    }
+
+    fn prepare<'a>(
+        &mut self,
+        asking: &Asking<'_>,
+        op: OpCode,
+        reader: &mut Reader<'a>,
+        saved: &mut Saved,
+    ) -> Result<Txn<'a>, ErrorCode> {
+        fn body<'a, T: Decode<'a>>(reader: &mut Reader<'a>) -> Result<T, ErrorCode> {
+            T::decode(reader).map_err(|_| ErrorCode::MARSHALLING_ERROR)
+        }
+        // Decoding comes before the session, as in Java; a session that is ending takes no more writes.
+        let alive = self.tracker.is_alive(asking.session);
+        let session = || {
+            if alive {
+                Ok(())
+            } else {
+                Err(ErrorCode::SESSION_EXPIRED)
+            }
+        };
+        match op {
+            OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER => {
+                let request: CreateRequest<'a> = body(reader)?;
+                session()?;
+                self.prepare_create(asking, op, request, -1, saved)
+            }
+            OpCode::CREATE_TTL => {
+                let CreateTtlRequest {
+                    path,
+                    data,
+                    acl,
+                    flags,
+                    ttl,
+                } = body(reader)?;
+                session()?;
+                self.prepare_create(
+                    asking,
+                    op,
+                    CreateRequest {
+                        path,
+                        data,
+                        acl,
+                        flags,
+                    },
+                    ttl,
+                    saved,
+                )
+            }
+            OpCode::DELETE => {
+                let request: DeleteRequest<'a> = body(reader)?;
+                session()?;
+                self.prepare_delete(asking, &request, saved)
+            }
+            OpCode::SET_DATA => {
+                let request: SetDataRequest<'a> = body(reader)?;
+                session()?;
+                self.prepare_set_data(asking, request, saved)
+            }
+            OpCode::SET_ACL => {
+                let request: SetAclRequest<'a> = body(reader)?;
+                session()?;
+                self.prepare_set_acl(asking, request, saved)
+            }
+            OpCode::MULTI => {
+                let request = body(reader)?;
+                session()?;
+                Ok(self.prepare_multi(asking, request, saved))
+            }
+            OpCode::RECONFIG => Err(ErrorCode::RECONFIG_DISABLED),
+            // Made by servers only. Java 3.9 deletes for anyone who asks; 3.8 refuses with this code, as we do.
+            OpCode::DELETE_CONTAINER => Err(ErrorCode::BAD_ARGUMENTS),
+            _ => Err(ErrorCode::SESSION_EXPIRED),
+        }
+    }
+
+    /// What a node is or will be.
+    pub(super) fn view(&self, path: &str) -> Option<NodeView> {
+        if let Some(view) = self.changes.get(path) {
+            return view.clone();
+        }
+        let id = self.tree.find(path)?;
+        let node = self.tree.node(id);
+        Some(NodeView {
+            version: node.stat.version,
+            aversion: node.stat.aversion,
+            cversion: node.stat.cversion,
+            children: node.child_count(),
+            acl: self.tree.acl(id),
+            ephemeral_owner: self.tree.owner(id).visible(),
+            data_length: i64::from(node.data_length()),
+        })
+    }
+
+    fn allows(&self, view: &NodeView, needed: Perms, ids: &[Id]) -> Result<(), ErrorCode> {
+        if self.config.skip_acl || acl::allows(&view.acl, needed, ids) {
+            Ok(())
+        } else {
+            Err(ErrorCode::NO_AUTH)
+        }
+    }
+
+    fn fixed_acl(&self, list: Option<&[Acl]>, ids: &[Id]) -> Result<Vec<Acl>, ErrorCode> {
+        acl::fix_up(list, ids, self.config.digest_auth).ok_or(ErrorCode::INVALID_ACL)
+    }
+
+    pub(super) fn prepare_create<'a>(
+        &mut self,
+        asking: &Asking<'_>,
+        op: OpCode,
+        request: CreateRequest<'a>,
+        ttl: i64,
+        saved: &mut Saved,
+    ) -> Result<Txn<'a>, ErrorCode> {
+        let CreateRequest {
+            path,
+            data,
+            acl,
+            flags,
+        } = request;
+        let wanted = path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        let mode = CreateMode::from_flags(flags).ok_or(ErrorCode::BAD_ARGUMENTS)?;
+        if mode.is_ttl() && !self.config.extended_types {
+            return Err(ErrorCode::UNIMPLEMENTED);
+        }
+        // A createTTL with another mode passes Java's checks and kills the server when it is applied.
+        let ttl_fits = if mode.is_ttl() {
+            (1..=MAX_TTL_MS).contains(&ttl)
+        } else {
+            ttl < 0
+        };
+        if !ttl_fits || mode.is_ttl() != (op == OpCode::CREATE_TTL) {
+            return Err(ErrorCode::BAD_ARGUMENTS);
+        }
+        let parent_path = parent_of(wanted)?;
+        let acl = self.fixed_acl(acl.as_deref(), asking.ids)?;
+        let mut parent = self.view(parent_path).ok_or(ErrorCode::NO_NODE)?;
+        self.allows(&parent, Perms::CREATE, asking.ids)?;
+        // The operation, not the mode, makes a container; only a plain create makes an ephemeral node.
+        let ephemeral = mode.is_ephemeral() && op != OpCode::CREATE_CONTAINER;
+        let numbered = mode
+            .is_sequential()
+            .then(|| format!("{wanted}{:010}", parent.cversion));
+        // The parent's path survives the name: it is a part of either.
+        let parent_path = parent_path.to_owned();
+        let path = numbered.map_or(path, Into::into);
+        let full = path.or_empty();
+        check_path(full).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
+        if full == "/" || self.view(full).is_some() {
+            return Err(ErrorCode::NODE_EXISTS);
+        }
+        if parent.ephemeral_owner != 0 {
+            return Err(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS);
+        }
+        let length = data.as_ref().map_or(0, |data| data.len() as i64);
+        self.check_quota(full, 1, length)?;
+        let parent_cversion = parent.cversion.wrapping_add(1);
+        // The tree only takes a count that grows: at the end of the range it stays there.
+        parent.cversion = parent_cversion;
+        parent.children += 1;
+        self.changes
+            .set(&parent_path, asking.zxid, Some(parent), saved);
+        let view = NodeView {
+            version: 0,
+            aversion: 0,
+            cversion: 0,
+            children: 0,
+            acl: acl.as_slice().into(),
+            ephemeral_owner: if ephemeral { asking.session.0 } else { 0 },
+            data_length: length,
+        };
+        self.changes.set(full, asking.zxid, Some(view), saved);
+        let acl = Some(acl);
+        Ok(match op {
+            OpCode::CREATE_CONTAINER => Txn::CreateContainer(PlainCreateTxn {
+                path,
+                data,
+                acl,
+                parent_cversion,
+            }),
+            OpCode::CREATE_TTL => Txn::CreateTtl(CreateTtlTxn {
+                path,
+                data,
+                acl,
+                parent_cversion,
+                ttl,
+            }),
+            _ => {
+                let txn = CreateTxn {
+                    path,
+                    data,
+                    acl,
+                    ephemeral,
+                    parent_cversion: Some(parent_cversion),
+                };
+                if op == OpCode::CREATE2 {
+                    Txn::Create2(txn)
+                } else {
+                    Txn::Create(txn)
+                }
+            }
+        })
+    }
+
+    pub(super) fn prepare_delete<'a>(
+        &mut self,
+        asking: &Asking<'_>,
+        request: &DeleteRequest<'a>,
+        saved: &mut Saved,
+    ) -> Result<Txn<'a>, ErrorCode> {
+        let path = request.path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        let parent_path = parent_of(path)?;
+        if FIXED.contains(&path) {
+            return Err(ErrorCode::BAD_ARGUMENTS);
+        }
+        let parent = self.view(parent_path).ok_or(ErrorCode::NO_NODE)?;
+        self.allows(&parent, Perms::DELETE, asking.ids)?;
+        let node = self.view(path).ok_or(ErrorCode::NO_NODE)?;
+        expect_version(node.version, request.version)?;
+        if node.children > 0 {
+            return Err(ErrorCode::NOT_EMPTY);
+        }
+        self.record_delete(path, parent_path, parent, asking.zxid, saved);
+        Ok(Txn::Delete(DeleteTxn {
+            path: request.path.clone(),
+        }))
+    }
+
+    fn record_delete(
+        &mut self,
+        path: &str,
+        parent_path: &str,
+        mut parent: NodeView,
+        zxid: Zxid,
+        saved: &mut Saved,
+    ) {
+        parent.children = parent.children.saturating_sub(1);
+        self.changes.set(parent_path, zxid, Some(parent), saved);
+        self.changes.set(path, zxid, None, saved);
+    }
+
+    pub(super) fn prepare_set_data<'a>(
+        &mut self,
+        asking: &Asking<'_>,
+        request: SetDataRequest<'a>,
+        saved: &mut Saved,
+    ) -> Result<Txn<'a>, ErrorCode> {
+        let path = request.path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        check_path(path).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
+        let mut node = self.view(path).ok_or(ErrorCode::NO_NODE)?;
+        self.allows(&node, Perms::WRITE, asking.ids)?;
+        let length = request.data.as_ref().map_or(0, |data| data.len() as i64);
+        self.check_quota(path, 0, length - node.data_length)?;
+        expect_version(node.version, request.version)?;
+        node.version = node.version.wrapping_add(1);
+        node.data_length = length;
+        let version = node.version;
+        self.changes.set(path, asking.zxid, Some(node), saved);
+        Ok(Txn::SetData(SetDataTxn {
+            path: request.path,
+            data: request.data,
+            version,
+        }))
+    }
+
+    fn prepare_set_acl<'a>(
+        &mut self,
+        asking: &Asking<'_>,
+        request: SetAclRequest<'a>,
+        saved: &mut Saved,
+    ) -> Result<Txn<'a>, ErrorCode> {
+        let path = request.path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        check_path(path).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
+        let acl = self.fixed_acl(request.acl.as_deref(), asking.ids)?;
+        let mut node = self.view(path).ok_or(ErrorCode::NO_NODE)?;
+        self.allows(&node, Perms::ADMIN, asking.ids)?;
+        expect_version(node.aversion, request.version)?;
+        node.aversion = node.aversion.wrapping_add(1);
+        node.acl = acl.as_slice().into();
+        let version = node.aversion;
+        self.changes.set(path, asking.zxid, Some(node), saved);
+        Ok(Txn::SetAcl(SetAclTxn {
+            path: request.path,
+            acl: Some(acl),
+            version,
+        }))
+    }
+
+    pub(super) fn prepare_check<'a>(
+        &self,
+        asking: &Asking<'_>,
+        request: CheckVersionRequest<'a>,
+    ) -> Result<Txn<'a>, ErrorCode> {
+        let path = request.path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        check_path(path).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
+        let node = self.view(path).ok_or(ErrorCode::NO_NODE)?;
+        self.allows(&node, Perms::READ, asking.ids)?;
+        expect_version(node.version, request.version)?;
+        // Java logs the version a write would have made.
+        Ok(Txn::Check(CheckTxn {
+            path: request.path,
+            version: node.version.wrapping_add(1),
+        }))
+    }
+
+    /// Hard limits of the quota that covers `path`, against the usage that is applied: a multi may overshoot, as in Java.
+    fn check_quota(&self, path: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
+        if !self.config.enforce_quota {
+            return Ok(());
+        }
+        let Some(subject) = self.tree.quotas().covering(path) else {
+            return Ok(());
+        };
+        let track = |name| {
+            let id = self
+                .tree
+                .find(&format!("{}{subject}/{name}", quota::QUOTA_ROOT))?;
+            Some(Track::parse(self.tree.node(id).data().unwrap_or_default()))
+        };
+        let (Some(limits), Some(used)) = (track(quota::LIMITS), track(quota::STATS)) else {
+            return Ok(());
+        };
+        let exceeded =
+            |limit: i64, used: i64, more: i64| limit > -1 && more != 0 && used + more > limit;
+        if exceeded(limits.count_hard, used.count, count)
+            || exceeded(limits.bytes_hard, used.bytes, bytes)
+        {
+            return Err(ErrorCode::QUOTA_EXCEEDED);
+        }
+        Ok(())
+    }
+
+    /// A container or TTL node is to go, if it is still empty when its turn comes.
+    pub(super) fn prepare_delete_container(&mut self, path: &str, now: Time, wall_ms: i64) {
+        let zxid = Zxid(self.last_prepared.0 + 1);
+        let Ok(parent_path) = parent_of(path) else {
+            return;
+        };
+        let (Some(parent), Some(node)) = (self.view(parent_path), self.view(path)) else {
+            return;
+        };
+        if node.children > 0 || node.ephemeral_owner != 0 {
+            return;
+        }
+        let mut saved = Saved::new();
+        self.record_delete(path, parent_path, parent, zxid, &mut saved);
+        let txn = Txn::DeleteContainer(DeleteTxn { path: path.into() });
+        self.propose(SessionId(0), Xid(0), &txn, Reply::None, saved, now, wall_ms);
+    }
+
+    /// The server itself ends a session.
+    pub(super) fn prepare_close(&mut self, session: SessionId, wall_ms: i64, now: Time) {
+        // A client that is silent past its timeout just sees its connection closed.
+        if let Some(conn) = self.owners.get(&session).copied() {
+            self.close(conn, CloseReason::SessionClosed);
+        }
+        self.propose_close(session, Xid(0), Reply::None, now, wall_ms);
+    }
+
+    fn propose_close(
+        &mut self,
+        session: SessionId,
+        xid: Xid,
+        reply: Reply,
+        now: Time,
+        wall_ms: i64,
+    ) -> Zxid {
+        let mut paths: BTreeSet<String> =
+            self.tree.ephemerals(session).map(str::to_owned).collect();
+        self.changes.adjust_ephemerals(session, &mut paths);
+        let zxid = Zxid(self.last_prepared.0 + 1);
+        let mut saved = Saved::new();
+        for path in &paths {
+            if let Ok(parent_path) = parent_of(path)
+                && let Some(parent) = self.view(parent_path)
+            {
+                self.record_delete(path, parent_path, parent, zxid, &mut saved);
+            }
+        }
+        let paths = paths.into_iter().map(Into::into).collect();
+        self.propose(
+            session,
+            xid,
+            &Txn::CloseSession { paths: Some(paths) },
+            reply,
+            saved,
+            now,
+            wall_ms,
+        )
+    }
+
+    /// Gives a transaction its place in history and hands it to the log.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a transaction is its header, body, records, times and who waits"
+    )]
+    pub(super) fn propose(
+        &mut self,
+        session: SessionId,
+        xid: Xid,
+        txn: &Txn<'_>,
+        reply: Reply,
+        saved: Saved,
+        now: Time,
+        wall_ms: i64,
+    ) -> Zxid {
+        self.last_prepared.0 += 1;
+        let zxid = self.last_prepared;
+        let header = TxnHeader {
+            client_id: session,
+            cxid: xid,
+            zxid,
+            time: wall_ms,
+            op: txn.op(),
+        };
+        self.scratch.reserve(128);
+        encode_txn(&header, txn, None, &mut self.scratch);
+        let payload = self.scratch.split().freeze();
+        self.appends.push(Append {
+            zxid,
+            payload: payload.clone(),
+        });
+        let touched = saved.into_iter().map(|(path, _)| path).collect();
+        self.outstanding.push_back(Pending {
+            zxid,
+            payload,
+            reply,
+            received: now,
+            touched,
+        });
+        zxid
+    }
+}
+
+/// The path above, by text alone: a malformed path has one too.
+fn parent_of(path: &str) -> Result<&str, ErrorCode> {
+    match path.rsplit_once('/') {
+        Some((parent, _)) if !path.contains('\0') => Ok(parent),
+        _ => Err(ErrorCode::BAD_ARGUMENTS),
+    }
+}
+
+/// −1 is any version; any other must be the current one.
+fn expect_version(current: i32, expected: i32) -> Result<(), ErrorCode> {
+    if expected == -1 || expected == current {
+        Ok(())
+    } else {
+        Err(ErrorCode::BAD_VERSION)
+    }
+}
+
+/// What a stored owner makes of a node, for the sweep.
+pub(super) fn is_sweepable(owner: EphemeralOwner) -> bool {
+    matches!(owner, EphemeralOwner::Container | EphemeralOwner::Ttl(_))
+}

@@ -1,0 +1,375 @@
+//! Applying a transaction: the only way the tree changes while it serves.
+//!
+//! Transactions are absolute, so applying one again does no harm: recovery replays some that a snapshot already holds
+//! (disk-formats, 6.1). While serving, every transaction was prepared against the tree and cannot fail.
+
+use std::sync::Arc;
+
+use zk_proto::txn::{Txn, TxnHeader};
+use zk_proto::{Acl, EphemeralOwner, SessionId, Stat, Zxid};
+
+use super::DataTree;
+use super::acl::AclId;
+use super::node::StatFields;
+use super::quota::{self, Track};
+
+/// What a transaction did to one node, for watches.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// What.
+    pub kind: ChangeKind,
+    /// To which node.
+    pub path: Box<str>,
+    /// Who may see it: the node's access list, or the one it had.
+    pub acl: Arc<[Acl]>,
+    /// Who may see that the parent's list of children changed. `None` when it did not.
+    pub parent_acl: Option<Arc<[Acl]>>,
+}
+
+/// What happened to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It was created.
+    Created,
+    /// It was deleted.
+    Deleted,
+    /// Its data was set.
+    DataChanged,
+}
+
+impl DataTree {
+    /// Applies a transaction. Changes are appended in order; the Stat of each created or changed node is appended to
+    /// `stats`, one entry for each operation that answers with one.
+    pub fn apply(
+        &mut self,
+        header: &TxnHeader,
+        txn: &Txn<'_>,
+        changes: &mut Vec<Change>,
+        stats: &mut Vec<Option<Stat>>,
+    ) {
+        match txn {
+            // A multi that failed is logged with an error in the place of the operation that failed; it changes nothing.
+            Txn::Multi(txns) if txns.iter().any(|txn| matches!(txn, Txn::Error(_))) => {}
+            Txn::Multi(txns) => {
+                for txn in txns {
+                    let stat = self.apply_one(header, txn, changes);
+                    stats.push(stat);
+                }
+            }
+            _ => {
+                let stat = self.apply_one(header, txn, changes);
+                stats.push(stat);
+            }
+        }
+        // Moved only after the whole of it: a snapshot must not name a transaction that is half applied.
+        self.last_zxid = header.zxid;
+    }
+
+    fn apply_one(
+        &mut self,
+        header: &TxnHeader,
+        txn: &Txn<'_>,
+        changes: &mut Vec<Change>,
+    ) -> Option<Stat> {
+        let owner = |owner: EphemeralOwner| owner.to_stored();
+        match txn {
+            Txn::Create(create) | Txn::Create2(create) => {
+                let owner = if create.ephemeral {
+                    header.client_id.0
+                } else {
+                    0
+                };
+                self.create(
+                    header,
+                    create.path.or_empty(),
+                    create.data.as_deref(),
+                    create.acl.as_deref(),
+                    owner,
+                    create.parent_cversion,
+                    changes,
+                )
+            }
+            Txn::CreateContainer(create) => {
+                let owner = owner(EphemeralOwner::Container);
+                self.create(
+                    header,
+                    create.path.or_empty(),
+                    create.data.as_deref(),
+                    create.acl.as_deref(),
+                    owner,
+                    Some(create.parent_cversion),
+                    changes,
+                )
+            }
+            Txn::CreateTtl(create) => {
+                let owner = owner(EphemeralOwner::Ttl(create.ttl));
+                self.create(
+                    header,
+                    create.path.or_empty(),
+                    create.data.as_deref(),
+                    create.acl.as_deref(),
+                    owner,
+                    Some(create.parent_cversion),
+                    changes,
+                )
+            }
+            Txn::Delete(delete) | Txn::DeleteContainer(delete) => {
+                self.delete(delete.path.or_empty(), header.zxid, changes);
+                None
+            }
+            Txn::SetData(set) | Txn::Reconfig(set) => self.set_data(
+                header,
+                set.path.or_empty(),
+                set.data.as_deref(),
+                set.version,
+                changes,
+            ),
+            Txn::SetAcl(set) => self.set_acl(
+                set.path.or_empty(),
+                set.acl.as_deref().unwrap_or_default(),
+                set.version,
+            ),
+            Txn::CloseSession { paths } => {
+                self.close_session(
+                    header.client_id,
+                    paths.as_deref().map(|paths| {
+                        paths
+                            .iter()
+                            .map(|path| path.or_empty().to_owned())
+                            .collect()
+                    }),
+                    header.zxid,
+                    changes,
+                );
+                None
+            }
+            Txn::CreateSession { .. } | Txn::Check(_) | Txn::Error(_) => None,
+            // A multi does not nest, and a type added later must be given a meaning here.
+            _ => None,
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the fields of the four create records, which share no type"
+    )]
+    fn create(
+        &mut self,
+        header: &TxnHeader,
+        path: &str,
+        data: Option<&[u8]>,
+        acl: Option<&[Acl]>,
+        owner: i64,
+        parent_cversion: Option<i32>,
+        changes: &mut Vec<Change>,
+    ) -> Option<Stat> {
+        let (parent_path, _) = path.rsplit_once('/')?;
+        // The parent was deleted later, or it would be there: replay goes on.
+        let parent = self.find(parent_path)?;
+        let zxid = header.zxid.0;
+        let acl = self.acls.intern(acl.unwrap_or_default());
+        if let Some(id) = self.find(path) {
+            // A fuzzy snapshot held it already. Its access list may be a later one's number: set it to this one's.
+            let old = std::mem::replace(&mut self.slab.get_mut(id).acl, acl);
+            self.acls.release(old);
+            self.raise_children(parent, parent_path, parent_cversion, zxid);
+            return Some(self.stat(id));
+        }
+        let stat = StatFields {
+            czxid: zxid,
+            mzxid: zxid,
+            pzxid: zxid,
+            ctime: header.time,
+            mtime: header.time,
+            owner,
+            ..StatFields::default()
+        };
+        self.raise_children(parent, parent_path, parent_cversion, zxid);
+        let id = self.insert(path, data, acl, stat)?;
+        if let Some((subject, name)) = quota::quota_node(path) {
+            let subject = subject.to_owned();
+            match name {
+                quota::LIMITS => self.quotas.arm(&subject),
+                _ => self.recount(&subject),
+            }
+        }
+        self.charge(path, 1, data.map_or(0, <[u8]>::len) as i64);
+        changes.push(Change {
+            kind: ChangeKind::Created,
+            path: path.into(),
+            acl: self.acls.get(acl),
+            parent_acl: Some(self.acl(parent)),
+        });
+        Some(self.stat(id))
+    }
+
+    /// A parent's count of creations and last child change only ever grow.
+    fn raise_children(
+        &mut self,
+        parent: super::NodeId,
+        path: &str,
+        cversion: Option<i32>,
+        zxid: i64,
+    ) {
+        let stat = &mut self.slab.get_mut(parent).stat;
+        let cversion = cversion.unwrap_or_else(|| stat.cversion.wrapping_add(1));
+        if cversion > stat.cversion {
+            stat.cversion = cversion;
+            stat.pzxid = zxid;
+        }
+        self.refresh_digest(parent, path);
+    }
+
+    fn delete(&mut self, path: &str, zxid: Zxid, changes: &mut Vec<Change>) {
+        let Some((parent_path, _)) = path.rsplit_once('/') else {
+            return;
+        };
+        let Some(parent) = self.find(parent_path) else {
+            return;
+        };
+        let node = self
+            .find(path)
+            .filter(|id| self.slab.get(*id).children == 0);
+        let stat = &mut self.slab.get_mut(parent).stat;
+        // Also when the node is gone already, or a fuzzy snapshot would keep a parent that is too old.
+        stat.pzxid = stat.pzxid.max(zxid.0);
+        self.refresh_digest(parent, parent_path);
+        let Some(id) = node else { return };
+        let acl = self.acl(id);
+        let bytes = i64::from(self.slab.get(id).data_length());
+        self.remove(id, path);
+        if let Some((subject, quota::LIMITS)) = quota::quota_node(path) {
+            let subject = subject.to_owned();
+            self.quotas.disarm(&subject);
+        }
+        self.charge(path, -1, -bytes);
+        changes.push(Change {
+            kind: ChangeKind::Deleted,
+            path: path.into(),
+            acl,
+            parent_acl: Some(self.acl(parent)),
+        });
+    }
+
+    fn set_data(
+        &mut self,
+        header: &TxnHeader,
+        path: &str,
+        data: Option<&[u8]>,
+        version: i32,
+        changes: &mut Vec<Change>,
+    ) -> Option<Stat> {
+        let id = self.find(path)?;
+        let node = self.slab.get_mut(id);
+        let before = i64::from(node.data_length());
+        node.set_data(data);
+        let after = i64::from(node.data_length());
+        node.stat.version = version;
+        node.stat.mzxid = header.zxid.0;
+        node.stat.mtime = header.time;
+        self.data_size = self.data_size.wrapping_add_signed(after - before);
+        self.refresh_digest(id, path);
+        self.charge(path, 0, after - before);
+        changes.push(Change {
+            kind: ChangeKind::DataChanged,
+            path: path.into(),
+            acl: self.acl(id),
+            parent_acl: None,
+        });
+        Some(self.stat(id))
+    }
+
+    fn set_acl(&mut self, path: &str, acl: &[Acl], version: i32) -> Option<Stat> {
+        let id = self.find(path)?;
+        let acl: AclId = self.acls.intern(acl);
+        let node = self.slab.get_mut(id);
+        let old = std::mem::replace(&mut node.acl, acl);
+        node.stat.aversion = version;
+        self.acls.release(old);
+        self.refresh_digest(id, path);
+        Some(self.stat(id))
+    }
+
+    /// Deletes what a session owns: the listed paths while they are still its own, or all of them for old logs.
+    fn close_session(
+        &mut self,
+        session: SessionId,
+        paths: Option<Vec<String>>,
+        zxid: Zxid,
+        changes: &mut Vec<Change>,
+    ) {
+        let owned = |tree: &Self| {
+            tree.ephemerals(session)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        for path in paths.unwrap_or_else(|| owned(self)) {
+            let still_its_own = self
+                .find(&path)
+                .is_some_and(|id| self.slab.get(id).stat.owner == session.0);
+            if still_its_own {
+                self.delete(&path, zxid, changes);
+            }
+        }
+        // Java also deletes what is left over, for ephemerals that a log without paths never listed.
+        for path in owned(self) {
+            self.delete(&path, zxid, changes);
+        }
+    }
+
+    /// Adds to the usage of the quota that covers `path`. No version moves, as in ZooKeeper.
+    fn charge(&mut self, path: &str, count: i64, bytes: i64) {
+        let Some(subject) = self.quotas.covering(path) else {
+            return;
+        };
+        let stats = format!("{}{subject}/{}", quota::QUOTA_ROOT, quota::STATS);
+        let Some(id) = self.find(&stats) else { return };
+        let used = Track::parse(self.slab.get(id).data().unwrap_or_default());
+        self.write_usage(id, used.count + count, used.bytes + bytes);
+    }
+
+    /// Counts a subtree afresh, when its usage node is made.
+    fn recount(&mut self, subject: &str) {
+        let Some(root) = self.find(subject) else {
+            return;
+        };
+        let stats = format!("{}{subject}/{}", quota::QUOTA_ROOT, quota::STATS);
+        let Some(id) = self.find(&stats) else { return };
+        let (mut count, mut bytes) = (0, 0);
+        let mut todo = vec![root];
+        while let Some(at) = todo.pop() {
+            count += 1;
+            bytes += i64::from(self.slab.get(at).data_length());
+            todo.extend(self.slab.children(at));
+        }
+        self.write_usage(id, count, bytes);
+    }
+
+    fn write_usage(&mut self, id: super::NodeId, count: i64, bytes: i64) {
+        let text = Track::usage(count, bytes);
+        let node = self.slab.get_mut(id);
+        let before = i64::from(node.data_length());
+        node.set_data(Some(text.as_bytes()));
+        // Below /zookeeper/, so its digest stays 0.
+        self.data_size = self
+            .data_size
+            .wrapping_add_signed(text.len() as i64 - before);
+    }
+
+    /// Arms the quotas a loaded tree holds.
+    pub(super) fn arm_quotas(&mut self) {
+        let Some(root) = self.find(quota::QUOTA_ROOT) else {
+            return;
+        };
+        let mut todo = vec![root];
+        while let Some(at) = todo.pop() {
+            todo.extend(self.slab.children(at));
+            let path = self.path(at);
+            if let Some((subject, quota::LIMITS)) = quota::quota_node(&path) {
+                let subject = subject.to_owned();
+                self.quotas.arm(&subject);
+                self.recount(&subject);
+            }
+        }
+    }
+}

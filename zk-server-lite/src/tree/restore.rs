@@ -1,0 +1,120 @@
+//! Filling a tree from a snapshot, before it serves.
+
+use zk_proto::txn::NodeEntry;
+use zk_proto::{Acl, SessionId, Zxid};
+
+use super::acl::AclId;
+use super::node::StatFields;
+use super::{DataTree, ROOT};
+
+/// A snapshot record that does not fit what came before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// A node came before its parent.
+    #[error("node {path} comes before its parent")]
+    NoParent {
+        /// The node.
+        path: String,
+    },
+    /// A node came twice.
+    #[error("node {path} occurs twice")]
+    Twice {
+        /// The node.
+        path: String,
+    },
+}
+
+impl DataTree {
+    /// A tree to be filled from a snapshot, which brings even ZooKeeper's own nodes.
+    #[must_use]
+    pub fn for_restore(extended_types: bool) -> Self {
+        Self::bare(extended_types)
+    }
+
+    /// Takes an access list of a snapshot.
+    pub fn restore_acl(&mut self, id: i64, list: &[Acl]) {
+        // Numbers are Java's own counter, small and positive; −1 is never listed.
+        if let Ok(id) = u32::try_from(id) {
+            self.acls.restore(id, list);
+        }
+    }
+
+    /// Takes a node of a snapshot; parents come first, and the root's path is empty.
+    ///
+    /// # Errors
+    /// When the node's parent is not there, or the node is there already.
+    pub fn restore_node(&mut self, entry: &NodeEntry<'_>) -> Result<(), RestoreError> {
+        let path = entry.path.or_empty();
+        let persisted = &entry.stat;
+        let stat = StatFields {
+            czxid: persisted.czxid.0,
+            mzxid: persisted.mzxid.0,
+            pzxid: persisted.pzxid.0,
+            ctime: persisted.ctime,
+            mtime: persisted.mtime,
+            owner: persisted.ephemeral_owner,
+            version: persisted.version,
+            cversion: persisted.cversion,
+            aversion: persisted.aversion,
+        };
+        let acl = u32::try_from(entry.acl_id).map_or(AclId::OPEN, AclId);
+        // A list that the table lacks was added after the table was written; replay brings it (ZOOKEEPER-3306).
+        let acl = if self.acls.retain(acl) {
+            acl
+        } else {
+            AclId::OPEN
+        };
+        if path.is_empty() {
+            let root = self.slab.get_mut(ROOT);
+            root.stat = stat;
+            root.acl = acl;
+            root.set_data(entry.data.as_deref());
+            self.refresh_digest(ROOT, "");
+            return Ok(());
+        }
+        if self.find(path).is_some() {
+            return Err(RestoreError::Twice {
+                path: path.to_owned(),
+            });
+        }
+        match self.insert(path, entry.data.as_deref(), acl, stat) {
+            Some(_) => Ok(()),
+            None => Err(RestoreError::NoParent {
+                path: path.to_owned(),
+            }),
+        }
+    }
+
+    /// Says that the snapshot is complete and stands at `zxid`.
+    pub fn snapshot_loaded(&mut self, zxid: Zxid) {
+        self.last_zxid = zxid;
+    }
+
+    /// Ends loading: drops unused access lists and ephemeral nodes of sessions that are not `alive`, arms quotas.
+    pub fn loaded(&mut self, alive: impl Fn(SessionId) -> bool) {
+        let orphans: Vec<String> = self
+            .all_ephemerals()
+            .filter(|(session, _)| !alive(*session))
+            .flat_map(|(_, paths)| paths.iter().map(|path| path.to_string()))
+            .collect();
+        for path in orphans {
+            if let Some(id) = self
+                .find(&path)
+                .filter(|id| self.slab.get(*id).children == 0)
+            {
+                self.remove(id, &path);
+            }
+        }
+        self.acls.drop_unused();
+        self.arm_quotas();
+        // Files of releases before 3.5 have no configuration node.
+        for path in ["/zookeeper", "/zookeeper/quota", "/zookeeper/config"] {
+            if self.find(path).is_none() {
+                self.insert(path, Some(&[]), AclId::OPEN, StatFields::default());
+                if path == "/zookeeper/config" {
+                    self.protect_config();
+                }
+            }
+        }
+    }
+}
