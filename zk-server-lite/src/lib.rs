@@ -2,5 +2,6 @@
 
 pub mod pipeline;
 pub mod session;
+pub mod storage;
 pub mod time;
 pub mod tree;
