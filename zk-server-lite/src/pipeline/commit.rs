@@ -23,9 +23,10 @@ impl Engine {
             .is_some_and(|pending| pending.zxid <= up_to)
             && let Some(pending) = self.outstanding.pop_front()
         {
+            self.outstanding_bytes -= pending.payload.len();
             self.apply(&pending, now);
         }
-        if self.outstanding.len() <= self.config.global_outstanding_limit {
+        if !self.is_loaded() {
             for conn in std::mem::take(&mut self.stalled) {
                 self.mark_dirty(conn);
             }
@@ -115,10 +116,21 @@ impl Engine {
         }
         state.queue.pop_front();
         while let Some(state) = self.conns.get_mut(&conn)
-            && let Some(Item::Read(..)) = state.queue.front()
-            && let Some(Item::Read(frame, received)) = state.queue.pop_front()
+            && let Some(item) = state
+                .queue
+                .front()
+                .is_some_and(|item| !matches!(item, Item::Write(_)))
+                .then(|| state.queue.pop_front())
+                .flatten()
         {
-            self.read(conn, &frame, received, now);
+            match item {
+                Item::Read(frame, received) => {
+                    state.queued_bytes -= frame.len();
+                    self.read(conn, &frame, received, now);
+                }
+                Item::Answer(answer) => self.give(conn, answer),
+                Item::Write(_) => {}
+            }
         }
     }
 }

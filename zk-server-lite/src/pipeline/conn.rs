@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use zk_proto::{Id, OpCode, SessionId, Xid, Zxid};
+use zk_proto::{ErrorCode, Id, OpCode, SessionId, Xid, Zxid};
 
 use super::admin::Latency;
 use crate::time::Time;
@@ -40,6 +40,20 @@ pub(super) enum Item {
     Write(Zxid),
     /// A request that waits for those before it.
     Read(Bytes, Time),
+    /// An answer that is known and waits for those before it.
+    Answer(Answer),
+}
+
+/// An answer that depends on no node.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) xid: Xid,
+    /// `None` for the last transaction applied when it is sent.
+    pub(super) zxid: Option<Zxid>,
+    pub(super) err: ErrorCode,
+    pub(super) body: &'static [u8],
+    /// The connection ends with it.
+    pub(super) close: Option<CloseReason>,
 }
 
 #[derive(Debug)]
@@ -53,6 +67,10 @@ pub(super) struct Conn {
     /// Who it is: its address, and what auth packets added.
     pub(super) ids: Arc<[Id]>,
     pub(super) queue: VecDeque<Item>,
+    /// Bytes of the reads in the queue.
+    pub(super) queued_bytes: usize,
+    /// An answer in the queue ends the connection: what comes after it is not looked at.
+    pub(super) ending: bool,
     pub(super) out: BytesMut,
     pub(super) dirty: bool,
     pub(super) close: Option<CloseReason>,
@@ -76,6 +94,8 @@ impl Conn {
             wants_read_only: false,
             ids,
             queue: VecDeque::new(),
+            queued_bytes: 0,
+            ending: false,
             out: BytesMut::new(),
             dirty: false,
             close: None,

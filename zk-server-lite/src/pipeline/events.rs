@@ -31,11 +31,14 @@ impl Engine {
             self.watches.trigger(Table::Data, path, &mut told);
             if change.kind == ChangeKind::Deleted {
                 // A child watch on the node itself hears of its end too, unless the data table told its connection.
-                let first = told.len();
                 let mut children = Vec::new();
                 self.watches.trigger(Table::Child, path, &mut children);
-                children.retain(|conn| !told[..first].contains(conn));
-                told.append(&mut children);
+                if !children.is_empty() {
+                    let mut first = told.clone();
+                    first.sort_unstable();
+                    children.retain(|conn| first.binary_search(conn).is_err());
+                    told.append(&mut children);
+                }
             }
             self.tell(&told, event, path, Some(&change.acl), zxid);
             if let Some(parent_acl) = &change.parent_acl {
@@ -86,7 +89,11 @@ impl Engine {
         end_frame(&mut frame, mark);
         let max = self.config.max_unsent;
         for conn in conns {
-            let Some(state) = self.conns.get_mut(conn) else {
+            let Some(state) = self
+                .conns
+                .get_mut(conn)
+                .filter(|state| state.close.is_none())
+            else {
                 continue;
             };
             let allowed = list.is_none_or(|list| {

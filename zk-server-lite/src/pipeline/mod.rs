@@ -48,6 +48,11 @@ use crate::tree::{Change, DataTree};
 use conn::Conn;
 use outstanding::{Outstanding, Pending};
 
+/// Bytes of transactions in process above which busy connections are not read.
+const MAX_OUTSTANDING_BYTES: usize = 64 << 20;
+/// Bytes of waiting reads above which their connection is not read.
+const MAX_QUEUED_BYTES: usize = 4 << 20;
+
 /// A connection, by a number its driver gives and does not give again while the engine lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
@@ -156,6 +161,8 @@ pub struct Engine {
     outstanding: VecDeque<Pending>,
     /// What nodes will be when the outstanding transactions are applied.
     changes: Outstanding,
+    /// Bytes of the outstanding transactions.
+    outstanding_bytes: usize,
     /// The zxid of the last transaction prepared.
     last_prepared: Zxid,
     next_session: i64,
@@ -195,6 +202,7 @@ impl Engine {
             owners: BTreeMap::new(),
             outstanding: VecDeque::new(),
             changes: Outstanding::default(),
+            outstanding_bytes: 0,
             last_prepared,
             next_session,
             appends: Vec::new(),
@@ -287,13 +295,19 @@ impl Engine {
         let Some(state) = self.conns.get(&conn) else {
             return false;
         };
-        let busy = self.outstanding.len() > self.config.global_outstanding_limit
-            && !state.queue.is_empty();
-        let full = state.queue.len() > self.config.global_outstanding_limit;
+        let limit = self.config.global_outstanding_limit;
+        let busy = self.is_loaded() && !state.queue.is_empty();
+        let full = state.queue.len() > limit || state.queued_bytes > MAX_QUEUED_BYTES;
         if busy || full {
             self.stalled.insert(conn);
         }
         !(busy || full) && state.close.is_none()
+    }
+
+    /// Whether requests in process are so many that busy connections are not read.
+    fn is_loaded(&self) -> bool {
+        self.outstanding.len() > self.config.global_outstanding_limit
+            || self.outstanding_bytes > MAX_OUTSTANDING_BYTES
     }
 
     /// The tree.
@@ -326,6 +340,7 @@ impl Engine {
         if let Some(state) = self.conns.get_mut(&conn) {
             state.close.get_or_insert(reason);
             state.queue.clear();
+            state.queued_bytes = 0;
             if let Some(session) = state.session
                 && self.owners.get(&session) == Some(&conn)
             {

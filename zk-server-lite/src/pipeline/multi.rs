@@ -8,7 +8,7 @@ use zk_proto::{ErrorCode, OpCode, Stat};
 
 use super::Engine;
 use super::outstanding::Saved;
-use super::prepare::Asking;
+use super::prepare::{Asking, split_ttl};
 
 impl Engine {
     /// Prepares every operation against those before it. One that fails takes all back; what is logged then has the error
@@ -40,13 +40,7 @@ impl Engine {
                     self.prepare_create(asking, OpCode::CREATE_CONTAINER, create, -1, saved)
                 }
                 MultiOp::CreateTtl(create) => {
-                    let ttl = create.ttl;
-                    let create = zk_proto::session::CreateRequest {
-                        path: create.path,
-                        data: create.data,
-                        acl: create.acl,
-                        flags: create.flags,
-                    };
+                    let (create, ttl) = split_ttl(create);
                     self.prepare_create(asking, OpCode::CREATE_TTL, create, ttl, saved)
                 }
                 MultiOp::Delete(delete) => self.prepare_delete(asking, &delete, saved),
@@ -55,10 +49,18 @@ impl Engine {
                 // Reads were refused above; an operation added to the protocol is refused until it has a meaning here.
                 _ => Err(ErrorCode::MARSHALLING_ERROR),
             };
-            txns.push(txn.unwrap_or_else(|code| {
-                failed = true;
-                Txn::Error(code)
-            }));
+            match txn {
+                Ok(txn) => txns.push(txn),
+                // A path that is null is no failed operation but a request that makes no sense.
+                Err(ErrorCode::MARSHALLING_ERROR) => {
+                    self.changes.roll_back(std::mem::take(saved));
+                    return Txn::Error(ErrorCode::MARSHALLING_ERROR);
+                }
+                Err(code) => {
+                    failed = true;
+                    txns.push(Txn::Error(code));
+                }
+            }
         }
         if failed {
             self.changes.roll_back(std::mem::take(saved));

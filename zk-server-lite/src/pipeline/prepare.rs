@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use zk_proto::create_mode::MAX_TTL_MS;
-use zk_proto::jute::{Decode, Reader};
+use zk_proto::jute::Reader;
 use zk_proto::path::check_path;
 use zk_proto::session::{
-    CheckVersionRequest, CreateRequest, CreateTtlRequest, DeleteRequest, RequestHeader,
+    CheckVersionRequest, CreateRequest, CreateTtlRequest, DeleteRequest, Request, RequestHeader,
     SetAclRequest, SetDataRequest,
 };
 use zk_proto::txn::{
@@ -30,123 +30,106 @@ use crate::tree::quota::{self, Track};
 /// Nodes that cannot be deleted.
 const FIXED: [&str; 4] = ["/", "/zookeeper", quota::QUOTA_ROOT, "/zookeeper/config"];
 
+/// Bytes of the list of paths in a closeSession.
+const MAX_CLOSE_LIST: usize = 512 << 10;
+
 /// Who asks, and as which transaction.
 pub(super) struct Asking<'a> {
     pub(super) session: SessionId,
+    /// Whether the session is not ending: one that is takes no more writes.
+    pub(super) alive: bool,
     pub(super) ids: &'a [Id],
     pub(super) zxid: Zxid,
 }
 
+impl Asking<'_> {
+    fn check_session(&self) -> Result<(), ErrorCode> {
+        if self.alive {
+            Ok(())
+        } else {
+            Err(ErrorCode::SESSION_EXPIRED)
+        }
+    }
+}
+
+/// A createTTL's request is a create's and a time to live, in milliseconds.
+pub(super) fn split_ttl(request: CreateTtlRequest<'_>) -> (CreateRequest<'_>, i64) {
+    let CreateTtlRequest {
+        path,
+        data,
+        acl,
+        flags,
+        ttl,
+    } = request;
+    let create = CreateRequest {
+        path,
+        data,
+        acl,
+        flags,
+    };
+    (create, ttl)
+}
+
 impl Engine {
-    /// Prepares a request's transaction; returns its zxid.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a request is its session, header, body, times and who waits"
-    )]
+    /// Prepares a request's transaction; returns its zxid. What cannot be read takes none, unless it is a multi, as in 3.9.
     pub(super) fn prepare_request(
         &mut self,
         conn: ConnId,
         session: SessionId,
         header: RequestHeader,
         reader: &mut Reader<'_>,
-        reply: Reply,
         now: Time,
         wall_ms: i64,
-    ) -> Zxid {
-        if header.op == OpCode::CLOSE_SESSION && self.tracker.mark_closing(session) {
-            return self.propose_close(session, header.xid, reply, now, wall_ms);
+    ) -> Result<Zxid, ErrorCode> {
+        let op = header.op;
+        let reply = Reply::Request { conn, op };
+        if op == OpCode::CLOSE_SESSION && self.tracker.mark_closing(session) {
+            return Ok(self.propose_close(session, header.xid, reply, now, wall_ms));
         }
+        let request = match Request::decode(op, reader) {
+            Err(_) if op != OpCode::MULTI => return Err(ErrorCode::MARSHALLING_ERROR),
+            request => request.map_err(|_| ErrorCode::MARSHALLING_ERROR),
+        };
         let ids = match self.conns.get(&conn) {
             Some(state) => Arc::clone(&state.ids),
             None => Arc::new([]),
         };
-        let zxid = Zxid(self.last_prepared.0 + 1);
-        let mut saved = Saved::new();
         let asking = Asking {
             session,
+            alive: self.tracker.is_alive(session),
             ids: &ids,
-            zxid,
+            zxid: Zxid(self.last_prepared.0 + 1),
         };
-        let txn = match self.prepare(&asking, header.op, reader, &mut saved) {
-            Ok(txn) => txn,
-            Err(code) => {
-                self.changes.roll_back(std::mem::take(&mut saved));
-                Txn::Error(code)
-            }
-        };
-        self.propose(session, header.xid, &txn, reply, saved, now, wall_ms)
+        let mut saved = Saved::new();
+        let txn = request.and_then(|request| self.prepare(&asking, op, request, &mut saved));
+        let txn = txn.unwrap_or_else(|code| {
+            self.changes.roll_back(std::mem::take(&mut saved));
+            Txn::Error(code)
+        });
+        Ok(self.propose(session, header.xid, &txn, reply, saved, now, wall_ms))
     }
 
     fn prepare<'a>(
         &mut self,
         asking: &Asking<'_>,
         op: OpCode,
-        reader: &mut Reader<'a>,
+        request: Request<'a>,
         saved: &mut Saved,
     ) -> Result<Txn<'a>, ErrorCode> {
-        fn body<'a, T: Decode<'a>>(reader: &mut Reader<'a>) -> Result<T, ErrorCode> {
-            T::decode(reader).map_err(|_| ErrorCode::MARSHALLING_ERROR)
-        }
-        // Decoding comes before the session, as in Java; a session that is ending takes no more writes.
-        let alive = self.tracker.is_alive(asking.session);
-        let session = || {
-            if alive {
-                Ok(())
-            } else {
-                Err(ErrorCode::SESSION_EXPIRED)
+        match request {
+            Request::Create(create) => self.prepare_create(asking, op, create, -1, saved),
+            Request::CreateTtl(create) => {
+                let (create, ttl) = split_ttl(create);
+                self.prepare_create(asking, op, create, ttl, saved)
             }
-        };
-        match op {
-            OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER => {
-                let request: CreateRequest<'a> = body(reader)?;
-                session()?;
-                self.prepare_create(asking, op, request, -1, saved)
-            }
-            OpCode::CREATE_TTL => {
-                let CreateTtlRequest {
-                    path,
-                    data,
-                    acl,
-                    flags,
-                    ttl,
-                } = body(reader)?;
-                session()?;
-                self.prepare_create(
-                    asking,
-                    op,
-                    CreateRequest {
-                        path,
-                        data,
-                        acl,
-                        flags,
-                    },
-                    ttl,
-                    saved,
-                )
-            }
-            OpCode::DELETE => {
-                let request: DeleteRequest<'a> = body(reader)?;
-                session()?;
-                self.prepare_delete(asking, &request, saved)
-            }
-            OpCode::SET_DATA => {
-                let request: SetDataRequest<'a> = body(reader)?;
-                session()?;
-                self.prepare_set_data(asking, request, saved)
-            }
-            OpCode::SET_ACL => {
-                let request: SetAclRequest<'a> = body(reader)?;
-                session()?;
-                self.prepare_set_acl(asking, request, saved)
-            }
-            OpCode::MULTI => {
-                let request = body(reader)?;
-                session()?;
-                Ok(self.prepare_multi(asking, request, saved))
-            }
-            OpCode::RECONFIG => Err(ErrorCode::RECONFIG_DISABLED),
-            // Made by servers only. Java 3.9 deletes for anyone who asks; 3.8 refuses with this code, as we do.
-            OpCode::DELETE_CONTAINER => Err(ErrorCode::BAD_ARGUMENTS),
+            Request::Delete(delete) => self.prepare_delete(asking, &delete, saved),
+            Request::SetData(set) => self.prepare_set_data(asking, set, saved),
+            Request::SetAcl(set) => self.prepare_set_acl(asking, set, saved),
+            Request::Multi(multi) => Ok(self.prepare_multi(asking, multi, saved)),
+            Request::Reconfig(_) => Err(ErrorCode::RECONFIG_DISABLED),
+            // deleteContainer is made by servers only. Java 3.9 deletes for anyone who asks; 3.8 refuses with this code.
+            Request::Path(_) => Err(ErrorCode::BAD_ARGUMENTS),
+            // A second closeSession: the first one is on its way.
             _ => Err(ErrorCode::SESSION_EXPIRED),
         }
     }
@@ -209,6 +192,7 @@ impl Engine {
         if !ttl_fits || mode.is_ttl() != (op == OpCode::CREATE_TTL) {
             return Err(ErrorCode::BAD_ARGUMENTS);
         }
+        asking.check_session()?;
         let parent_path = parent_of(wanted)?;
         let acl = self.fixed_acl(acl.as_deref(), asking.ids)?;
         let mut parent = self.view(parent_path).ok_or(ErrorCode::NO_NODE)?;
@@ -286,6 +270,7 @@ impl Engine {
         saved: &mut Saved,
     ) -> Result<Txn<'a>, ErrorCode> {
         let path = request.path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        asking.check_session()?;
         let parent_path = parent_of(path)?;
         if FIXED.contains(&path) {
             return Err(ErrorCode::BAD_ARGUMENTS);
@@ -323,6 +308,7 @@ impl Engine {
         saved: &mut Saved,
     ) -> Result<Txn<'a>, ErrorCode> {
         let path = request.path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        asking.check_session()?;
         check_path(path).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
         let mut node = self.view(path).ok_or(ErrorCode::NO_NODE)?;
         self.allows(&node, Perms::WRITE, asking.ids)?;
@@ -347,6 +333,7 @@ impl Engine {
         saved: &mut Saved,
     ) -> Result<Txn<'a>, ErrorCode> {
         let path = request.path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        asking.check_session()?;
         check_path(path).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
         let acl = self.fixed_acl(request.acl.as_deref(), asking.ids)?;
         let mut node = self.view(path).ok_or(ErrorCode::NO_NODE)?;
@@ -369,6 +356,7 @@ impl Engine {
         request: CheckVersionRequest<'a>,
     ) -> Result<Txn<'a>, ErrorCode> {
         let path = request.path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        asking.check_session()?;
         check_path(path).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
         let node = self.view(path).ok_or(ErrorCode::NO_NODE)?;
         self.allows(&node, Perms::READ, asking.ids)?;
@@ -413,6 +401,10 @@ impl Engine {
         let Ok(parent_path) = parent_of(path) else {
             return;
         };
+        // Something about it is on its way: it is not to go before the next round has looked again.
+        if self.changes.get(path).is_some() {
+            return;
+        }
         let (Some(parent), Some(node)) = (self.view(parent_path), self.view(path)) else {
             return;
         };
@@ -454,11 +446,14 @@ impl Engine {
                 self.record_delete(path, parent_path, parent, zxid, &mut saved);
             }
         }
-        let paths = paths.into_iter().map(Into::into).collect();
+        // Too long a list would not fit into a log record. Without one the transaction means all that the session owns, as
+        // in releases before 3.6.
+        let fits = paths.iter().map(|path| path.len() + 4).sum::<usize>() <= MAX_CLOSE_LIST;
+        let paths = fits.then(|| paths.into_iter().map(Into::into).collect());
         self.propose(
             session,
             xid,
-            &Txn::CloseSession { paths: Some(paths) },
+            &Txn::CloseSession { paths },
             reply,
             saved,
             now,
@@ -497,6 +492,7 @@ impl Engine {
             zxid,
             payload: payload.clone(),
         });
+        self.outstanding_bytes += payload.len();
         let touched = saved.into_iter().map(|(path, _)| path).collect();
         self.outstanding.push_back(Pending {
             zxid,

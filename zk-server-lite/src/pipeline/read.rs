@@ -1,6 +1,6 @@
 //! Reads, pings and all else that makes no transaction: answered from the tree as it is.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use zk_proto::jute::{Decode, Encode, Reader, Ustring, put_buffer, put_count, put_ustring};
 use zk_proto::session::{
     AclResponse, ClientInfo, EphemeralsResponse, MultiOp, MultiRequest, MultiResult, PathRequest,
@@ -10,7 +10,7 @@ use zk_proto::session::{
 use zk_proto::{ErrorCode, OpCode, Perms, Xid, Zxid};
 
 use super::conn::CloseReason;
-use super::request::{Nothing, append_reply};
+use super::request::{Nothing, Raw, append_reply};
 use super::{ConnId, Engine};
 use crate::time::Time;
 use crate::tree::watches::{Modes, Table};
@@ -318,14 +318,5 @@ struct MultiReadEnd;
 impl Encode for MultiReadEnd {
     fn encode(&self, out: &mut BytesMut) {
         put_multi_end(out);
-    }
-}
-
-/// A body that is encoded already.
-struct Raw<'a>(&'a [u8]);
-
-impl Encode for Raw<'_> {
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_slice(self.0);
     }
 }

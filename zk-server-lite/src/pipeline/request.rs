@@ -1,17 +1,23 @@
 //! A frame arrives: what kind of request it is, and which way it goes.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use zk_proto::frame::{begin_frame, end_frame};
 use zk_proto::jute::{Decode, Encode, Reader};
-use zk_proto::session::{AuthPacket, ReplyHeader, RequestHeader, SaslResponse};
+use zk_proto::session::{AuthPacket, ReplyHeader, RequestHeader};
 use zk_proto::{ErrorCode, Id, OpCode, Xid, Zxid};
 
 use super::admin::Counters;
-use super::conn::{CloseReason, Conn, Item};
-use super::outstanding::Reply;
+use super::conn::{Answer, CloseReason, Conn, Item};
 use super::{ConnId, Engine};
 use crate::time::Time;
 use crate::tree::acl;
+
+/// Identities one connection may have.
+const MAX_IDENTITIES: usize = 128;
+/// Bytes these may take.
+const MAX_IDENTITY_BYTES: usize = 64 << 10;
 
 impl Engine {
     /// Takes one frame of a connection. Whatever it holds, it becomes a reply, a wait, or the connection's end.
@@ -19,7 +25,7 @@ impl Engine {
         let Some(state) = self.conns.get_mut(&conn) else {
             return;
         };
-        if state.close.is_some() {
+        if state.close.is_some() || state.ending {
             return;
         }
         state.received += 1;
@@ -43,14 +49,17 @@ impl Engine {
         match header.op {
             // Identities are added when they arrive, ahead of anything that waits: a write behind it needs them.
             OpCode::AUTH => self.auth(conn, header.xid, &mut reader),
-            OpCode::SASL => {
-                let header = ReplyHeader {
+            // No mechanism is configured: a null token.
+            OpCode::SASL => self.answer_in_turn(
+                conn,
+                Answer {
                     xid: header.xid,
-                    zxid: Zxid(0),
+                    zxid: Some(Zxid(0)),
                     err: ErrorCode::OK,
-                };
-                self.reply(conn, header, &SaslResponse::default());
-            }
+                    body: &[0xff; 4],
+                    close: None,
+                },
+            ),
             OpCode::CREATE
             | OpCode::CREATE2
             | OpCode::CREATE_CONTAINER
@@ -62,92 +71,105 @@ impl Engine {
             | OpCode::MULTI
             | OpCode::RECONFIG
             | OpCode::CLOSE_SESSION => {
-                let reply = Reply::Request {
-                    conn,
-                    op: header.op,
-                };
-                let zxid =
-                    self.prepare_request(conn, session, header, &mut reader, reply, now, wall_ms);
-                if let Some(state) = self.conns.get_mut(&conn) {
-                    state.queue.push_back(Item::Write(zxid));
-                }
-            }
-            _ => {
-                if state_is_busy(self, conn) {
-                    if let Some(state) = self.conns.get_mut(&conn) {
-                        state.queue.push_back(Item::Read(frame.clone(), now));
+                let prepared =
+                    self.prepare_request(conn, session, header, &mut reader, now, wall_ms);
+                match prepared {
+                    Ok(zxid) => {
+                        if let Some(state) = self.conns.get_mut(&conn) {
+                            state.queue.push_back(Item::Write(zxid));
+                        }
                     }
-                } else {
-                    self.read(conn, frame, now, now);
+                    Err(err) => self.answer_in_turn(
+                        conn,
+                        Answer {
+                            xid: header.xid,
+                            zxid: None,
+                            err,
+                            body: &[],
+                            close: None,
+                        },
+                    ),
                 }
             }
+            _ if !state.queue.is_empty() => {
+                // A copy: the frame is a piece of a receive buffer that may be much larger.
+                state.queued_bytes += frame.len();
+                state
+                    .queue
+                    .push_back(Item::Read(Bytes::copy_from_slice(frame), now));
+            }
+            _ => self.read(conn, frame, now, now),
         }
     }
 
-    fn auth(&mut self, conn: ConnId, xid: Xid, reader: &mut Reader<'_>) {
-        let Ok(packet) = AuthPacket::decode(reader) else {
-            self.reply(
-                conn,
-                ReplyHeader {
-                    xid,
-                    zxid: Zxid(0),
-                    err: ErrorCode::MARSHALLING_ERROR,
-                },
-                &Nothing,
-            );
-            return;
-        };
+    /// Sends an answer after those to earlier requests.
+    fn answer_in_turn(&mut self, conn: ConnId, answer: Answer) {
         let Some(state) = self.conns.get_mut(&conn) else {
             return;
         };
-        let mut ids = state.ids.to_vec();
-        let mut add = |id: Id| {
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
-        };
-        let known = match packet.scheme.or_empty() {
-            "digest" if self.config.digest_auth => {
-                let id = acl::digest_identity(packet.auth.as_bytes());
-                if self.config.super_digest.as_deref() == Some(&*id.id) {
-                    add(Id::new("super", ""));
-                }
-                add(id);
-                true
-            }
-            // The address is there from the start; asking again changes nothing.
-            "ip" => true,
-            _ => false,
-        };
-        if known {
-            state.ids = ids.into();
-            self.reply(
-                conn,
-                ReplyHeader {
-                    xid,
-                    zxid: Zxid(0),
-                    err: ErrorCode::OK,
-                },
-                &Nothing,
-            );
+        if state.queue.is_empty() {
+            self.give(conn, answer);
         } else {
-            self.counters.auth_failed += 1;
-            self.reply(
-                conn,
-                ReplyHeader {
-                    xid,
-                    zxid: Zxid(0),
-                    err: ErrorCode::AUTH_FAILED,
-                },
-                &Nothing,
-            );
-            self.close(conn, CloseReason::AuthFailed);
+            state.ending |= answer.close.is_some();
+            state.queue.push_back(Item::Answer(answer));
         }
+    }
+
+    pub(super) fn give(&mut self, conn: ConnId, answer: Answer) {
+        let header = ReplyHeader {
+            xid: answer.xid,
+            zxid: answer.zxid.unwrap_or_else(|| self.tree.last_zxid()),
+            err: answer.err,
+        };
+        self.reply(conn, header, &Raw(answer.body));
+        if let Some(reason) = answer.close {
+            self.close(conn, reason);
+        }
+    }
+
+    /// Identities are added at once; the answer keeps its turn, which is after the answer to the handshake.
+    fn auth(&mut self, conn: ConnId, xid: Xid, reader: &mut Reader<'_>) {
+        let Some(state) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        let mut answer = Answer {
+            xid,
+            zxid: Some(Zxid(0)),
+            err: ErrorCode::OK,
+            body: &[],
+            close: None,
+        };
+        match AuthPacket::decode(reader) {
+            Err(_) => answer.err = ErrorCode::MARSHALLING_ERROR,
+            Ok(packet) => {
+                let known = match packet.scheme.or_empty() {
+                    "digest" if self.config.digest_auth => {
+                        let id = acl::digest_identity(packet.auth.as_bytes());
+                        let is_super = self.config.super_digest.as_deref() == Some(&*id.id);
+                        let super_id = is_super.then(|| Id::new("super", ""));
+                        add_identities(&mut state.ids, super_id.into_iter().chain([id]))
+                    }
+                    // The address is there from the start; asking again changes nothing.
+                    "ip" => true,
+                    _ => false,
+                };
+                if !known {
+                    self.counters.auth_failed += 1;
+                    answer.err = ErrorCode::AUTH_FAILED;
+                    answer.close = Some(CloseReason::AuthFailed);
+                }
+            }
+        }
+        self.answer_in_turn(conn, answer);
     }
 
     /// Appends a reply to a connection's output.
     pub(super) fn reply(&mut self, conn: ConnId, header: ReplyHeader, body: &impl Encode) {
-        let Some(state) = self.conns.get_mut(&conn) else {
+        let Some(state) = self
+            .conns
+            .get_mut(&conn)
+            .filter(|state| state.close.is_none())
+        else {
             return;
         };
         append_reply(state, &mut self.counters, header, |out| body.encode(out));
@@ -184,11 +206,20 @@ impl Engine {
     }
 }
 
-fn state_is_busy(engine: &Engine, conn: ConnId) -> bool {
-    engine
-        .conns
-        .get(&conn)
-        .is_some_and(|state| !state.queue.is_empty())
+/// Adds identities to those a connection has; false if it has so many that it can only mean harm.
+fn add_identities(ids: &mut Arc<[Id]>, more: impl Iterator<Item = Id>) -> bool {
+    let mut all = ids.to_vec();
+    for id in more {
+        if !all.contains(&id) {
+            all.push(id);
+        }
+    }
+    let bytes: usize = all.iter().map(|id| id.scheme.len() + id.id.len()).sum();
+    let few = all.len() <= MAX_IDENTITIES && bytes <= MAX_IDENTITY_BYTES;
+    if few && all.len() > ids.len() {
+        *ids = all.into();
+    }
+    few
 }
 
 /// Writes a reply frame into a connection's output, and counts it.
@@ -215,4 +246,13 @@ pub(super) struct Nothing;
 
 impl Encode for Nothing {
     fn encode(&self, _out: &mut BytesMut) {}
+}
+
+/// A body that is encoded already.
+pub(super) struct Raw<'a>(pub(super) &'a [u8]);
+
+impl Encode for Raw<'_> {
+    fn encode(&self, out: &mut BytesMut) {
+        out.extend_from_slice(self.0);
+    }
 }

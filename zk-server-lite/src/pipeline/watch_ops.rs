@@ -127,11 +127,8 @@ impl Engine {
 
     fn catch_up(&mut self, conn: ConnId, event: Option<EventType>, path: &str, table: Table) {
         match event {
-            // Java asks for no rights here; ours tells only those who may read what is there.
-            Some(event) => {
-                let list = self.tree.find(path).map(|id| self.tree.acl(id));
-                self.tell(&[conn], event, path, list.as_deref(), Zxid(-1));
-            }
+            // Nobody's rights are asked for here, as in ZooKeeper.
+            Some(event) => self.tell(&[conn], event, path, None, Zxid(-1)),
             None => self.watches.add(conn, table, path, Modes::STANDARD),
         }
     }

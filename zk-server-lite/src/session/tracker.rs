@@ -18,6 +18,8 @@ struct Session {
     deadline: Time,
     /// Its end is on its way: it can no longer be touched.
     closing: bool,
+    /// It was given time once because the server was late, and not touched since.
+    spared: bool,
 }
 
 /// All live sessions.
@@ -64,6 +66,7 @@ impl SessionTracker {
             timeout_ms,
             deadline,
             closing: false,
+            spared: false,
         };
         if let Some(old) = self.sessions.insert(id, session) {
             self.leave(id, old.deadline);
@@ -81,6 +84,7 @@ impl SessionTracker {
             return Touch::Closing;
         }
         session.timeout_ms = timeout_ms;
+        session.spared = false;
         if deadline != session.deadline {
             let old = std::mem::replace(&mut session.deadline, deadline);
             self.leave(id, old);
@@ -112,18 +116,36 @@ impl SessionTracker {
     }
 
     /// Sessions whose time is up, marked as ending.
+    ///
+    /// When this comes more than a tick after a session's end, it was the server that slept, and a ping may lie unread in a
+    /// socket: such a session gets one more tick, once.
     pub fn expired(&mut self, now: Time) -> Vec<SessionId> {
         let mut all = Vec::new();
+        let mut spared = Vec::new();
         while let Some(bucket) = self
             .buckets
             .first_entry()
             .filter(|bucket| *bucket.key() <= now)
         {
-            all.extend(bucket.remove());
+            let late = now.since(*bucket.key()) > self.tick;
+            for id in bucket.remove() {
+                let Some(session) = self.sessions.get_mut(&id) else {
+                    continue;
+                };
+                if late && !session.spared {
+                    session.spared = true;
+                    spared.push(id);
+                } else {
+                    session.closing = true;
+                    all.push(id);
+                }
+            }
         }
-        for id in &all {
-            if let Some(session) = self.sessions.get_mut(id) {
-                session.closing = true;
+        let deadline = self.bucket(now, 0);
+        for id in spared {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.deadline = deadline;
+                self.buckets.entry(deadline).or_default().insert(id);
             }
         }
         all
@@ -224,5 +246,19 @@ mod tests {
         );
         tracker.remove(SessionId(1));
         assert!(tracker.is_empty() && tracker.next_deadline().is_none());
+    }
+
+    #[test]
+    fn a_server_that_slept_reads_its_sockets_before_it_ends_sessions() {
+        let mut tracker = SessionTracker::new(Duration::from_millis(100));
+        for id in [1, 2] {
+            tracker.add(SessionId(id), 1000, Time::from_millis(0));
+        }
+        let late = Time::from_millis(60_000);
+        assert_eq!(tracker.expired(late), []);
+        assert_eq!(tracker.touch(SessionId(2), 1000, late), Touch::Alive);
+        // Once only: a server that is always late still ends sessions.
+        assert_eq!(tracker.expired(Time::from_millis(60_700)), [SessionId(1)]);
+        assert!(tracker.is_alive(SessionId(2)));
     }
 }

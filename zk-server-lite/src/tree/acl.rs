@@ -3,7 +3,7 @@
 //! Decision and fix-up follow ZooKeeper's `checkACL` and `fixupACL`. Knows no node and no connection.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -52,8 +52,13 @@ impl AclTable {
             }
             return AclId(id);
         }
-        // Ids are not reused: a snapshot under way names them.
-        self.last += 1;
+        // Ids are not reused before all were used: a snapshot under way names them.
+        loop {
+            self.last = self.last.wrapping_add(1);
+            if self.last != 0 && !self.lists.contains_key(&self.last) {
+                break;
+            }
+        }
         self.insert(self.last, list.into(), 1);
         AclId(self.last)
     }
@@ -187,13 +192,25 @@ fn ip_pattern(pattern: &str) -> Option<(Ipv4Addr, u32)> {
         .then_some((Ipv4Addr::from(octets), bits))
 }
 
+/// Bytes that replacing `auth` by identities may add to a list: what is stored must still fit into a log record.
+const MAX_EXPANSION: usize = 256 << 10;
+
+/// Whether a `digest` id has a user and a hash. Text after a last colon that is empty does not count, as in Java's split.
+fn is_digest_id(id: &str) -> bool {
+    let parts = id.trim_end_matches(':');
+    !parts.is_empty() && parts.split(':').count() == 2
+}
+
 /// The list a write stores: duplicates dropped, `auth` replaced by the connection's identities. `None` if it is invalid.
 #[must_use]
 pub fn fix_up(list: Option<&[Acl]>, ids: &[Id], digest_enabled: bool) -> Option<Vec<Acl>> {
     let list = list.filter(|list| !list.is_empty())?;
     let mut fixed = Vec::with_capacity(list.len());
-    for (at, acl) in list.iter().enumerate() {
-        if list[..at].contains(acl) {
+    // For look-ups only: a list of thousands of entries must not take the square of that.
+    let mut seen = HashSet::with_capacity(if list.len() > 1 { list.len() } else { 0 });
+    let mut room = MAX_EXPANSION;
+    for acl in list {
+        if list.len() > 1 && !seen.insert(acl) {
             continue;
         }
         match &*acl.id.scheme {
@@ -203,16 +220,19 @@ pub fn fix_up(list: Option<&[Acl]>, ids: &[Id], digest_enabled: bool) -> Option<
                 let own = ids
                     .iter()
                     .filter(|id| matches!(&*id.scheme, "digest" | "sasl" | "x509"));
-                fixed.extend(own.map(|id| Acl {
-                    perms: acl.perms,
-                    id: id.clone(),
-                }));
+                for id in own {
+                    room = room.checked_sub(id.scheme.len() + id.id.len() + 12)?;
+                    fixed.push(Acl {
+                        perms: acl.perms,
+                        id: id.clone(),
+                    });
+                }
                 if fixed.len() == before {
                     return None;
                 }
             }
             "ip" if ip_pattern(&acl.id.id).is_some() => fixed.push(acl.clone()),
-            "digest" if digest_enabled && acl.id.id.split(':').count() == 2 => {
+            "digest" if digest_enabled && is_digest_id(&acl.id.id) => {
                 fixed.push(acl.clone());
             }
             _ => return None,

@@ -125,6 +125,7 @@ impl DataTree {
                 changes,
             ),
             Txn::SetAcl(set) => self.set_acl(
+                header.zxid,
                 set.path.or_empty(),
                 set.acl.as_deref().unwrap_or_default(),
                 set.version,
@@ -167,14 +168,23 @@ impl DataTree {
         // The parent was deleted later, or it would be there: replay goes on.
         let parent = self.find(parent_path)?;
         let zxid = header.zxid.0;
-        let acl = self.acls.intern(acl.unwrap_or_default());
+        // The same for a parent that was deleted and created again: this child was another one's.
+        if self.is_later(parent, zxid) {
+            return None;
+        }
         if let Some(id) = self.find(path) {
+            if self.is_later(id, zxid) {
+                self.raise_children(parent, parent_path, parent_cversion, zxid);
+                return None;
+            }
+            let acl = self.acls.intern(acl.unwrap_or_default());
             // A fuzzy snapshot held it already. Its access list may be a later one's number: set it to this one's.
             let old = std::mem::replace(&mut self.slab.get_mut(id).acl, acl);
             self.acls.release(old);
             self.raise_children(parent, parent_path, parent_cversion, zxid);
             return Some(self.stat(id));
         }
+        let acl = self.acls.intern(acl.unwrap_or_default());
         let stat = StatFields {
             czxid: zxid,
             mzxid: zxid,
@@ -203,6 +213,12 @@ impl DataTree {
         Some(self.stat(id))
     }
 
+    /// Whether a node was created after a transaction. Only in replay over a fuzzy snapshot, where the node that the
+    /// transaction speaks of had the same path and was deleted: it must not touch its successor.
+    fn is_later(&self, id: super::NodeId, zxid: i64) -> bool {
+        self.slab.get(id).stat.czxid > zxid
+    }
+
     /// A parent's count of creations and last child change only ever grow.
     fn raise_children(
         &mut self,
@@ -224,12 +240,15 @@ impl DataTree {
         let Some((parent_path, _)) = path.rsplit_once('/') else {
             return;
         };
-        let Some(parent) = self.find(parent_path) else {
+        let Some(parent) = self
+            .find(parent_path)
+            .filter(|id| !self.is_later(*id, zxid.0))
+        else {
             return;
         };
         let node = self
             .find(path)
-            .filter(|id| self.slab.get(*id).children == 0);
+            .filter(|id| self.slab.get(*id).children == 0 && !self.is_later(*id, zxid.0));
         let stat = &mut self.slab.get_mut(parent).stat;
         // Also when the node is gone already, or a fuzzy snapshot would keep a parent that is too old.
         stat.pzxid = stat.pzxid.max(zxid.0);
@@ -259,7 +278,9 @@ impl DataTree {
         version: i32,
         changes: &mut Vec<Change>,
     ) -> Option<Stat> {
-        let id = self.find(path)?;
+        let id = self
+            .find(path)
+            .filter(|id| !self.is_later(*id, header.zxid.0))?;
         let node = self.slab.get_mut(id);
         let before = i64::from(node.data_length());
         node.set_data(data);
@@ -279,8 +300,8 @@ impl DataTree {
         Some(self.stat(id))
     }
 
-    fn set_acl(&mut self, path: &str, acl: &[Acl], version: i32) -> Option<Stat> {
-        let id = self.find(path)?;
+    fn set_acl(&mut self, zxid: Zxid, path: &str, acl: &[Acl], version: i32) -> Option<Stat> {
+        let id = self.find(path).filter(|id| !self.is_later(*id, zxid.0))?;
         let acl: AclId = self.acls.intern(acl);
         let node = self.slab.get_mut(id);
         let old = std::mem::replace(&mut node.acl, acl);

@@ -104,20 +104,28 @@ impl Watches {
     pub fn trigger(&mut self, table: Table, path: &str, into: &mut Vec<ConnId>) {
         self.take(table, path, into);
         if table == Table::Data && self.recursive > 0 {
+            // Each path's watchers are sorted, so those told already are found by a search in each piece.
+            let mut pieces = vec![0, into.len()];
             let mut at = path;
-            while let Some((above, _)) = at.rsplit_once('/') {
+            while at != "/"
+                && let Some((above, _)) = at.rsplit_once('/')
+            {
                 let key = if above.is_empty() { "/" } else { above };
-                if at == "/" {
-                    break;
-                }
                 if let Some(watchers) = self.data.get(key) {
-                    for (conn, modes) in watchers {
-                        if modes.has(Modes::RECURSIVE) && !into.contains(conn) {
+                    let recursive = watchers
+                        .iter()
+                        .filter(|(_, modes)| modes.has(Modes::RECURSIVE));
+                    for (conn, _) in recursive {
+                        let told = pieces
+                            .windows(2)
+                            .any(|piece| into[piece[0]..piece[1]].binary_search(conn).is_ok());
+                        if !told {
                             into.push(*conn);
                         }
                     }
+                    pieces.push(into.len());
                 }
-                at = above;
+                at = key;
             }
         }
     }
