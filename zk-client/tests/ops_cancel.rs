@@ -1,8 +1,5 @@
 //! What the sections *Cancellation* promise, with futures dropped at every await point.
 
-// Off until the session core is part of the crate: there is no `Client` to connect. Remove this line then.
-#![cfg(false)]
-
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 mod support;

@@ -1,8 +1,5 @@
 //! `create`: kinds, parents, protection, and what lost replies and lost sessions leave behind.
 
-// Off until the session core is part of the crate: there is no `Client` to connect. Remove this line then.
-#![cfg(false)]
-
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 mod support;

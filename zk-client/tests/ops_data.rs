@@ -1,8 +1,5 @@
 //! Reads and writes of one node, deletes, multis, views: answers, errors, what is repeated and what is not.
 
-// Off until the session core is part of the crate: there is no `Client` to connect. Remove this line then.
-#![cfg(false)]
-
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 mod support;

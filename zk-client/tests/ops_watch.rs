@@ -1,8 +1,5 @@
 //! Watches as values: what fires them, what a lost connection and a lost session do, and that dropping unregisters.
 
-// Off until the session core is part of the crate: there is no `Client` to connect. Remove this line then.
-#![cfg(false)]
-
 #![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 mod support;

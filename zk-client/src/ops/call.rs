@@ -187,6 +187,7 @@ impl<'a> Call<'a> {
             op = %self.op,
             path = self.path.map(ViewPath::shown),
             session = tracing::field::Empty,
+            xid = tracing::field::Empty,
             zxid = tracing::field::Empty,
         );
         let answered = budget
@@ -196,6 +197,7 @@ impl<'a> Call<'a> {
         match answered {
             Ok(Ok(raw)) => {
                 span.record("session", tracing::field::debug(raw.session));
+                span.record("xid", raw.xid.0);
                 span.record("zxid", tracing::field::debug(raw.zxid));
                 Ok(Reply {
                     raw,

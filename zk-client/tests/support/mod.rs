@@ -635,7 +635,9 @@ fn notification(event_type: EventType, path: &str) -> Bytes {
 
 /// A connected client without retries.
 pub async fn connect(fake: &Fake) -> zk_client::Client {
-    zk_client::Client::connect(fake.address).await
+    zk_client::Client::connect(fake.address.to_string())
+        .await
+        .unwrap()
 }
 
 /// A view that repeats what may be repeated, patiently.

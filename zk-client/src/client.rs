@@ -1,0 +1,256 @@
+//! The handle: a way into the session's task, and the view through which its user sees the tree.
+//!
+//! Operations are in `ops`; it must not know sockets or the protocol.
+
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use zk_proto::session::Secret;
+use zk_proto::{ErrorCode, OpCode, SessionId, Xid, Zxid};
+
+use crate::builder::ClientBuilder;
+pub(crate) use crate::core::{SessionEvent, Submission, WatchKind};
+use crate::driver;
+pub(crate) use crate::driver::mailbox::Registration;
+use crate::driver::mailbox::{Command, Control, ReplySlot};
+use crate::error::{Error, ErrorKind, Outcome};
+use crate::namespace::View;
+use crate::reaper::Reaper;
+use crate::session::{SessionEvents, SessionState, Trust};
+
+/// A session with ZooKeeper. Cheap to clone; all clones, and all views made of them, share one session.
+///
+/// The session's task ends with the last handle: it closes the session at the server if it is connected then, and lets go
+/// of the socket. [`close`](Self::close) does the same and says whether it worked.
+///
+/// # Requests and lost connections
+///
+/// Requests are sent in the order in which they are first polled and are answered in that order. When the connection is
+/// lost, those that were sent fail with [`ConnectionLost`](ErrorKind::ConnectionLost) and an unknown outcome; they are
+/// never sent twice. Those that were not sent yet wait for the next connection of the same session, and fail, as not
+/// done, when that session ends first. While there is no connection requests wait; give them a deadline of your own, or a
+/// [`Retry`](crate::retry::Retry) with one. A request whose future is dropped before it was sent is not sent.
+///
+/// Data that the server sent shares the memory of what was read from the socket in one go (32 KiB or more): copy what
+/// you mean to keep for long.
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+    view: Arc<View>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) mailbox: mpsc::Sender<Command>,
+    pub(crate) control: mpsc::UnboundedSender<Control>,
+    pub(crate) reaper: Reaper,
+    pub(crate) state: watch::Receiver<SessionState>,
+    pub(crate) changes: broadcast::WeakSender<SessionState>,
+    pub(crate) trust: Arc<Trust>,
+}
+
+/// An answer without an error: the code is OK, or NONODE for an exists with a watch.
+#[derive(Debug)]
+pub(crate) struct RawReply {
+    pub(crate) zxid: Zxid,
+    pub(crate) xid: Xid,
+    pub(crate) session: SessionId,
+    pub(crate) body: Bytes,
+    pub(crate) code: ErrorCode,
+    pub(crate) registration: Option<Registration>,
+}
+
+/// A handle that does not keep the session.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakClient(Weak<Shared>);
+
+impl WeakClient {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self(Arc::downgrade(shared))
+    }
+
+    pub(crate) fn upgrade(&self) -> Option<Client> {
+        let shared = self.0.upgrade()?;
+        Some(Client::new(shared, View::default()))
+    }
+}
+
+impl Client {
+    /// Connects with the defaults of [`ClientBuilder`]: `host[:port][,host[:port]...][/chroot]`.
+    ///
+    /// ```no_run
+    /// # async fn f() -> Result<(), zk_client::Error> {
+    /// let client = zk_client::Client::connect("zk1:2181,zk2:2181,zk3:2181/app").await?;
+    /// client.create("/config", "on").await?;
+    /// client.close().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientBuilder::connect`].
+    ///
+    /// # Cancellation
+    ///
+    /// Safe: nothing is left behind but, maybe, a session that closes itself.
+    pub async fn connect(hosts: impl AsRef<str>) -> Result<Self, Error> {
+        Self::builder(hosts)?.connect().await
+    }
+
+    /// Options before connecting.
+    ///
+    /// # Errors
+    ///
+    /// The connect string is malformed.
+    pub fn builder(hosts: impl AsRef<str>) -> Result<ClientBuilder, Error> {
+        ClientBuilder::new(hosts.as_ref())
+    }
+
+    pub(crate) fn new(shared: Arc<Shared>, view: View) -> Self {
+        Self {
+            shared,
+            view: Arc::new(view),
+        }
+    }
+
+    /// The state of the session, to look at and to wait for changes of. Changes that follow each other quickly are seen
+    /// as one; see [`session_events`](Self::session_events) for all of them.
+    ///
+    /// After the process was stopped for a while, this may still show what was before; the session's task has not run
+    /// yet. [`current_state`](Self::current_state) knows better.
+    pub fn state(&self) -> watch::Receiver<SessionState> {
+        self.shared.state.clone()
+    }
+
+    /// The state by the clock of this moment: a session of which nothing was heard for too long is
+    /// [`Lost`](SessionState::Lost), whether or not the session's task has had the time to notice.
+    pub fn current_state(&self) -> SessionState {
+        let state = *self.shared.state.borrow();
+        match state.session() {
+            Some(session) if self.shared.trust.is_over() => SessionState::Lost { session },
+            _ => state,
+        }
+    }
+
+    /// Every change of the state from now on.
+    pub fn session_events(&self) -> SessionEvents {
+        let changes = self.shared.changes.upgrade();
+        SessionEvents::new(changes.map_or_else(
+            // The task has ended: nothing will change.
+            || broadcast::channel(1).1,
+            |changes| changes.subscribe(),
+        ))
+    }
+
+    /// The session that lives, or was the last one; 0 before the first. It may change at any moment: replies that belong to a
+    /// session say so themselves.
+    pub fn session_id(&self) -> SessionId {
+        match *self.shared.state.borrow() {
+            SessionState::Connected { session, .. }
+            | SessionState::Suspended { session }
+            | SessionState::Lost { session } => session,
+            _ => SessionId(0),
+        }
+    }
+
+    /// Adds credentials to the session, on this connection and on every later one, as ZooKeeper's `addAuthInfo`:
+    /// `("digest", "user:password")` for the usual scheme.
+    ///
+    /// ```no_run
+    /// # async fn f(client: zk_client::Client) -> Result<(), zk_client::Error> {
+    /// client.add_auth("digest", "bob:secret").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`AuthFailed`](ErrorKind::AuthFailed) when the server refuses them: the client is then of no further use, as with
+    /// ZooKeeper's own. A lost connection is none: credentials are sent again.
+    ///
+    /// # Cancellation
+    ///
+    /// Once polled, the credentials may stay with the session.
+    pub async fn add_auth(
+        &self,
+        scheme: impl Into<String>,
+        auth: impl Into<Bytes>,
+    ) -> Result<(), Error> {
+        let (slot, answer) = oneshot::channel();
+        let command = Command::AddAuth {
+            scheme: scheme.into(),
+            auth: Secret::from(auth.into()),
+            slot: ReplySlot(slot),
+        };
+        self.send(OpCode::AUTH, command, answer).await.map(drop)
+    }
+
+    /// Ends the session at the server, after all requests that were submitted before, and with it its ephemeral nodes
+    /// and watches. All handles are closed. Without a connection it tries to get one; a third of the session timeout
+    /// altogether at most.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionLost`](ErrorKind::ConnectionLost) with an unknown outcome, where no server confirmed it: this client is
+    /// closed all the same, and the session ends by its timeout.
+    ///
+    /// # Cancellation
+    ///
+    /// Once polled, the client closes.
+    pub async fn close(&self) -> Result<(), Error> {
+        let (closer, closed) = oneshot::channel();
+        if self.shared.control.send(Control::Close(closer)).is_err() {
+            return Ok(());
+        }
+        match closed.await {
+            Ok(true) => Ok(()),
+            // The task's end without a word: it was closed by somebody else at the same time.
+            Err(_) => Ok(()),
+            Ok(false) => Err(Error::connection_lost(
+                OpCode::CLOSE_SESSION,
+                None,
+                Outcome::Unknown,
+            )),
+        }
+    }
+
+    /// Hands a request to the session and waits for its answer.
+    pub(crate) async fn submit(&self, submission: Submission) -> Result<RawReply, Error> {
+        let (slot, answer) = oneshot::channel();
+        let op = submission.op;
+        let command = Command::Submit(submission, ReplySlot(slot));
+        let answered = self.send(op, command, answer).await;
+        answered.map_err(|error| error.map_path(|path| self.view.strip(&path).to_owned()))
+    }
+
+    async fn send(
+        &self,
+        op: OpCode,
+        command: Command,
+        answer: oneshot::Receiver<Result<RawReply, Error>>,
+    ) -> Result<RawReply, Error> {
+        if let Err(mpsc::error::SendError(command)) = self.shared.mailbox.send(command).await {
+            return Err(driver::untaken(command, *self.shared.state.borrow()));
+        }
+        answer.await.unwrap_or_else(|_| {
+            // The runtime was shut down under the task.
+            Err(Error::new(op, None, ErrorKind::Closed, Outcome::Unknown))
+        })
+    }
+
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
+    pub(crate) fn shared_view(&self) -> Arc<View> {
+        Arc::clone(&self.view)
+    }
+
+    pub(crate) fn with_view(&self, view: View) -> Self {
+        Self::new(Arc::clone(&self.shared), view)
+    }
+
+    pub(crate) fn reaper(&self) -> &Reaper {
+        &self.shared.reaper
+    }
+}

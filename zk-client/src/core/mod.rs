@@ -1,0 +1,621 @@
+//! The session core: every rule of the protocol, no I/O, no clock, no runtime.
+//!
+//! [`SessionCore::handle`] takes one [`Input`] with the time at which it happened; afterwards
+//! [`poll_output`](SessionCore::poll_output) yields what must be done, in order, [`outgoing`](SessionCore::outgoing) holds
+//! bytes for the transport, and [`next_deadline`](SessionCore::next_deadline) says when to come back without an input.
+//! The driver does what it is told, entirely, before the next input.
+//!
+//! | file | decides |
+//! |---|---|
+//! | `handshake` | what a connect response means |
+//! | `inflight` | xids, matching, who waits for what |
+//! | `keepalive` | pings, dead connections, local judgement of expiry |
+//! | `watches` | who is told of an event, what is set again, what is removed |
+//! | `reconnect` | which host next, and when |
+//! | `auth` | credentials to send again |
+//! | `frames` | what a frame from a server means |
+//! | here | the phases, and what their ends do to everything else |
+//!
+//! # Invariants
+//!
+//! * A request is on one connection at most, and is answered exactly once.
+//! * The clock is looked at before the input: after a long pause the loss of the session is the first thing that comes out,
+//!   and what a connection had to say by then is not heard any more (fs K3).
+//! * An event comes out before the answer that shows its change, because frames are handled in the order of arrival.
+//! * `closeSession` goes out only on the connection that carries the session.
+
+mod auth;
+mod event;
+mod frames;
+mod handshake;
+mod inflight;
+mod keepalive;
+mod reconnect;
+#[cfg(test)]
+mod tests;
+mod watches;
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+use zk_proto::frame::FrameDecoder;
+use zk_proto::session::{KeeperState, Secret, SetWatches, WatcherTypeRequest};
+use zk_proto::{OpCode, SessionId, Xid, Zxid};
+
+use crate::error::{Error, ErrorKind, Outcome};
+use crate::session::SessionState;
+
+use auth::Credentials;
+pub(crate) use event::{
+    Answer, Input, Output, SessionEvent, Slot, Submission, Time, WatchKind, Watcher, WatcherId,
+};
+use handshake::Session;
+use inflight::{InFlight, Purpose, Sent};
+use keepalive::Keepalive;
+use reconnect::Rotation;
+use watches::{Delivery, Watches};
+
+/// First look for a server that takes writes, and the longest pause between two (section 15.7).
+const FIRST_PROBE_MS: u64 = 100;
+const LONGEST_PROBE_MS: u64 = 60_000;
+
+/// What a session is asked to be.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) hosts: usize,
+    pub(crate) timeout_ms: i32,
+    pub(crate) allow_read_only: bool,
+    /// Build a new session after one is lost.
+    pub(crate) renew: bool,
+    pub(crate) credentials: Vec<(String, Secret)>,
+    pub(crate) max_frame: usize,
+    pub(crate) max_in_flight: usize,
+    /// How long the server's answer to a close is waited for.
+    pub(crate) close_ms: u64,
+    pub(crate) seed: u64,
+}
+
+/// Where the connection is in its life.
+#[derive(Debug)]
+enum Phase {
+    /// No transport until then.
+    Waiting { until: Time },
+    /// The driver opens a transport.
+    Opening { host: usize, deadline: Time },
+    /// The connect request is on its way.
+    Greeting { host: usize, deadline: Time },
+    /// The session is attached.
+    Live {
+        host: usize,
+        probing: Option<Probing>,
+    },
+    /// Nothing will happen any more.
+    Over,
+}
+
+/// The search for a server that takes writes.
+#[derive(Debug)]
+struct Probing {
+    /// `None` while a probe is out.
+    next: Option<Time>,
+    pause_ms: u64,
+}
+
+/// Why a session, or the client, is over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Expired(SessionId),
+    AuthFailed,
+    Closed { confirmed: bool },
+}
+
+impl End {
+    fn error(self) -> ErrorKind {
+        match self {
+            Self::Expired(_) => ErrorKind::SessionExpired,
+            Self::AuthFailed => ErrorKind::AuthFailed,
+            Self::Closed { .. } => ErrorKind::Closed,
+        }
+    }
+
+    fn keeper_state(self) -> KeeperState {
+        match self {
+            Self::Expired(_) => KeeperState::EXPIRED,
+            Self::AuthFailed => KeeperState::AUTH_FAILED,
+            Self::Closed { .. } => KeeperState::CLOSED,
+        }
+    }
+
+    fn state(self) -> SessionState {
+        match self {
+            Self::Expired(session) => SessionState::Lost { session },
+            Self::AuthFailed => SessionState::AuthFailed,
+            Self::Closed { .. } => SessionState::Closed,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct SessionCore<S> {
+    config: Config,
+    phase: Phase,
+    /// The session that lives, or may still live.
+    session: Option<Session>,
+    /// A server that takes writes has carried this session; what read-only servers give out is valid nowhere else.
+    seen_writable: bool,
+    last_zxid: Zxid,
+    keepalive: Keepalive,
+    rotation: Rotation,
+    requests: InFlight<S>,
+    watches: Watches,
+    credentials: Credentials<S>,
+    frames: FrameDecoder,
+    closing: Option<Time>,
+    state: SessionState,
+    out: BytesMut,
+    outputs: VecDeque<Output<S>>,
+}
+
+impl<S: Slot> SessionCore<S> {
+    pub(crate) fn new(now: Time, mut config: Config) -> Self {
+        let credentials = Credentials::new(std::mem::take(&mut config.credentials));
+        let timeout_ms = u64::try_from(config.timeout_ms).unwrap_or(1);
+        Self {
+            phase: Phase::Waiting { until: now },
+            session: None,
+            seen_writable: false,
+            last_zxid: Zxid(0),
+            keepalive: Keepalive::new(timeout_ms),
+            rotation: Rotation::new(config.hosts, config.seed),
+            requests: InFlight::new(config.max_in_flight),
+            watches: Watches::default(),
+            credentials,
+            frames: FrameDecoder::new(config.max_frame),
+            closing: None,
+            state: SessionState::Connecting,
+            out: BytesMut::new(),
+            outputs: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// One thing that happened.
+    pub(crate) fn handle(&mut self, now: Time, input: Input<'_, S>) {
+        self.look_at_the_clock(now);
+        match input {
+            Input::Submit(submission, slot) => self.submit(now, submission, slot),
+            Input::AddAuth { scheme, auth, slot } => self.add_auth(now, scheme, auth, slot),
+            Input::Unwatch(watcher) => {
+                self.watches.drop_watcher(&watcher);
+                self.remove_stale(now, &watcher.path);
+            }
+            Input::Opened => self.opened(now),
+            Input::Received(bytes) => self.received(now, bytes),
+            Input::Disconnected => self.disconnected(now),
+            Input::Probed { host, writable } => self.probed(now, host, writable),
+            Input::Close => self.close(now),
+            Input::Tick => {}
+        }
+    }
+
+    pub(crate) fn poll_output(&mut self) -> Option<Output<S>> {
+        self.outputs.pop_front()
+    }
+
+    /// Bytes for the transport, in order. The driver takes them; what it could not write when the transport is dropped
+    /// is void.
+    pub(crate) fn outgoing(&mut self) -> &mut BytesMut {
+        &mut self.out
+    }
+
+    /// When to call [`handle`](Self::handle) at the latest.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        let phase = match &self.phase {
+            Phase::Over => return None,
+            Phase::Waiting { until } => *until,
+            Phase::Opening { deadline, .. } | Phase::Greeting { deadline, .. } => *deadline,
+            Phase::Live { probing, .. } => {
+                let alive = self.keepalive.read_deadline().min(self.keepalive.ping_at());
+                let probe = probing.as_ref().and_then(|probing| probing.next);
+                probe.map_or(alive, |probe| alive.min(probe))
+            }
+        };
+        let expiry = self.session_expiry().unwrap_or(phase);
+        let closing = self.closing.unwrap_or(phase);
+        Some(phase.min(expiry).min(closing))
+    }
+
+    /// From when on the session cannot be trusted, whatever a server says later.
+    pub(crate) fn session_expiry(&self) -> Option<Time> {
+        self.session.as_ref().map(|_| self.keepalive.expiry())
+    }
+
+    /// Whether more requests should be given in; more are taken all the same.
+    pub(crate) fn has_room(&self) -> bool {
+        self.requests.has_room()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
+    /// Deadlines that have passed, the gravest first.
+    fn look_at_the_clock(&mut self, now: Time) {
+        if self.closing.is_some_and(|deadline| now >= deadline) {
+            self.finish(End::Closed { confirmed: false });
+        }
+        if self.session_expiry().is_some_and(|expiry| now >= expiry) {
+            self.lose_session(now);
+        }
+        match &mut self.phase {
+            Phase::Waiting { until } if now >= *until => self.connect(now),
+            Phase::Opening { deadline, .. } | Phase::Greeting { deadline, .. }
+                if now >= *deadline =>
+            {
+                tracing::debug!("no handshake in time");
+                self.drop_connection(now);
+            }
+            Phase::Live { .. } if now >= self.keepalive.read_deadline() => {
+                tracing::debug!(session = %self.session_id(), "nothing heard for too long");
+                self.drop_connection(now);
+            }
+            Phase::Live { host, probing } => {
+                if let Some(probing) = probing
+                    && probing.next.is_some_and(|at| now >= at)
+                {
+                    match self.rotation.peek_other(*host) {
+                        Some(other) => {
+                            probing.next = None;
+                            self.outputs.push_back(Output::Probe { host: other });
+                        }
+                        // The only server may find its ensemble again: the next connection shows.
+                        None => {
+                            probing.next = None;
+                            self.outputs.push_back(Output::Probe { host: *host });
+                        }
+                    }
+                }
+                if now >= self.keepalive.ping_at() {
+                    inflight::put(&mut self.out, Xid::PING, OpCode::PING, &bytes::Bytes::new());
+                    self.keepalive.sent(now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn session_id(&self) -> SessionId {
+        self.session
+            .as_ref()
+            .map_or(SessionId(0), |session| session.id)
+    }
+
+    fn set_state(&mut self, state: SessionState) {
+        if self.state != state {
+            tracing::info!(?state, "session state");
+            self.state = state;
+            self.outputs.push_back(Output::State(state));
+        }
+    }
+
+    fn connect(&mut self, now: Time) {
+        let host = self.rotation.take();
+        let allowed_ms = self.keepalive.connect_ms(self.rotation.hosts());
+        self.phase = Phase::Opening {
+            host,
+            deadline: now.plus(allowed_ms),
+        };
+        self.outputs.push_back(Output::Connect { host, allowed_ms });
+    }
+
+    fn opened(&mut self, now: Time) {
+        let Phase::Opening { host, deadline } = self.phase else {
+            return;
+        };
+        // What a read-only server gave out is unknown to the others.
+        let known = self.session.as_ref().filter(|_| self.seen_writable);
+        handshake::put_request(
+            &mut self.out,
+            known,
+            self.last_zxid,
+            self.config.timeout_ms,
+            self.config.allow_read_only,
+        );
+        self.phase = Phase::Greeting { host, deadline };
+        self.keepalive.sent(now);
+    }
+
+    /// The session is attached: credentials, watches, requests, in this order (section 15.4).
+    fn attached(&mut self, now: Time, session: Session, timeout_ms: u64, read_only: bool) {
+        let Phase::Greeting { host, .. } = self.phase else {
+            return;
+        };
+        let had = self.session.is_some();
+        self.keepalive.set_timeout(timeout_ms);
+        self.keepalive.heard(now);
+        self.keepalive.sent(now);
+        self.rotation.succeeded();
+        self.seen_writable |= !read_only;
+        let probing = read_only.then(|| Probing {
+            next: Some(now.plus(FIRST_PROBE_MS)),
+            pause_ms: FIRST_PROBE_MS,
+        });
+        self.phase = Phase::Live { host, probing };
+        self.set_state(SessionState::Connected {
+            session: session.id,
+            read_only,
+        });
+        self.session = Some(session);
+        self.credentials.replay(&mut self.out);
+        self.set_watches_again();
+        if had {
+            let gaps = self.watches.gaps();
+            self.deliver(gaps);
+        }
+        if self.closing.is_some() {
+            self.send_close();
+        } else {
+            self.send_unsent(now);
+        }
+    }
+
+    fn set_watches_again(&mut self) {
+        for (batch, persistent) in self.watches.batches(self.last_zxid) {
+            let (requests, out) = (&mut self.requests, &mut self.out);
+            if persistent {
+                requests.send_own(OpCode::SET_WATCHES2, &batch, Purpose::Upkeep, out);
+            } else {
+                let batch = SetWatches {
+                    relative_zxid: batch.relative_zxid,
+                    data_watches: batch.data_watches,
+                    exist_watches: batch.exist_watches,
+                    child_watches: batch.child_watches,
+                };
+                requests.send_own(OpCode::SET_WATCHES, &batch, Purpose::Upkeep, out);
+            }
+        }
+    }
+
+    fn submit(&mut self, now: Time, submission: Submission, slot: S) {
+        match self.phase {
+            Phase::Over => {
+                let kind = match self.state {
+                    SessionState::AuthFailed => ErrorKind::AuthFailed,
+                    SessionState::Lost { .. } => ErrorKind::SessionExpired,
+                    _ => ErrorKind::Closed,
+                };
+                self.fail(submission.op, submission.path, slot, kind, Outcome::NotDone);
+            }
+            _ if self.closing.is_some() => {
+                let (op, path) = (submission.op, submission.path);
+                self.fail(op, path, slot, ErrorKind::Closed, Outcome::NotDone);
+            }
+            Phase::Live { .. } if !self.requests.has_unsent() && self.requests.may_send() => {
+                self.send(now, submission, slot);
+            }
+            _ => self.requests.queue(submission, slot),
+        }
+    }
+
+    fn send(&mut self, now: Time, submission: Submission, slot: S) {
+        if let (Some(_), Some(path)) = (submission.watch, &submission.path) {
+            self.watches.sent(path);
+        }
+        self.requests.send(submission, slot, &mut self.out);
+        self.keepalive.sent(now);
+    }
+
+    fn send_unsent(&mut self, now: Time) {
+        while self.requests.may_send()
+            && let Some((submission, slot)) = self.requests.next_unsent()
+        {
+            if !slot.is_abandoned() {
+                self.send(now, submission, slot);
+            }
+        }
+    }
+
+    fn add_auth(&mut self, now: Time, scheme: String, auth: Secret, slot: S) {
+        if self.is_over() || self.closing.is_some() {
+            let kind = match self.state {
+                SessionState::AuthFailed => ErrorKind::AuthFailed,
+                _ => ErrorKind::Closed,
+            };
+            return self.fail(OpCode::AUTH, None, slot, kind, Outcome::NotDone);
+        }
+        let live = matches!(self.phase, Phase::Live { .. });
+        let out = live.then_some(&mut self.out);
+        self.credentials.add(scheme, auth, slot, out);
+        if live {
+            self.keepalive.sent(now);
+        }
+    }
+
+    fn remove_stale(&mut self, now: Time, path: &str) {
+        if !matches!(self.phase, Phase::Live { .. }) || self.closing.is_some() {
+            return;
+        }
+        for watcher_type in self.watches.removable(path) {
+            let request = WatcherTypeRequest {
+                path: path.into(),
+                watcher_type,
+            };
+            let (requests, out) = (&mut self.requests, &mut self.out);
+            requests.send_own(OpCode::REMOVE_WATCHES, &request, Purpose::Upkeep, out);
+            self.keepalive.sent(now);
+        }
+    }
+
+    fn close(&mut self, now: Time) {
+        if self.is_over() || self.closing.is_some() {
+            return;
+        }
+        self.closing = Some(now.plus(self.config.close_ms));
+        match self.phase {
+            Phase::Live { .. } => {
+                self.send_unsent(now);
+                self.send_close();
+            }
+            // There is a session, but no connection: attach once more to end it, as long as a close may take.
+            _ if self.session.is_some() => {}
+            _ => self.finish(End::Closed { confirmed: true }),
+        }
+    }
+
+    fn send_close(&mut self) {
+        let (requests, out) = (&mut self.requests, &mut self.out);
+        requests.send_own(OpCode::CLOSE_SESSION, &Nothing, Purpose::Close, out);
+    }
+
+    fn probed(&mut self, now: Time, other: usize, writable: bool) {
+        let Phase::Live {
+            probing: Some(probing),
+            ..
+        } = &mut self.phase
+        else {
+            return;
+        };
+        if writable {
+            self.rotation.prefer(other);
+            self.drop_connection(now);
+        } else {
+            probing.pause_ms = (probing.pause_ms * 2).min(LONGEST_PROBE_MS);
+            probing.next = Some(now.plus(probing.pause_ms));
+            // The next probe is for the next host.
+            self.rotation.take();
+        }
+    }
+
+    /// The driver's transport is gone.
+    fn disconnected(&mut self, now: Time) {
+        if matches!(
+            self.phase,
+            Phase::Opening { .. } | Phase::Greeting { .. } | Phase::Live { .. }
+        ) {
+            self.drop_connection(now);
+        }
+    }
+
+    /// Gives the connection up, whoever began it, and plans the next.
+    fn drop_connection(&mut self, now: Time) {
+        let was_live = matches!(self.phase, Phase::Live { .. });
+        self.outputs.push_back(Output::Disconnect);
+        self.out.clear();
+        self.watches.connection_lost();
+        let sent = self.requests.take_sent();
+        let close_sent = sent
+            .iter()
+            .any(|sent| matches!(sent.purpose, Purpose::Close));
+        if was_live && let Some(session) = &self.session {
+            let session = session.id;
+            self.set_state(SessionState::Suspended { session });
+        }
+        self.fail_sent(sent, || ErrorKind::ConnectionLost);
+        if close_sent {
+            // The server hangs up after a close; without its answer it is not certain that it was the close.
+            return self.finish(End::Closed { confirmed: false });
+        }
+        let until = if was_live {
+            self.rotation.after_loss(now)
+        } else {
+            self.rotation.after_failure(now)
+        };
+        self.phase = Phase::Waiting { until };
+        if now >= until {
+            self.connect(now);
+        }
+    }
+
+    /// The session is over; the client may go on with a new one.
+    fn lose_session(&mut self, now: Time) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let end = End::Expired(session.id);
+        if self.closing.is_some() {
+            return self.finish(End::Closed { confirmed: true });
+        }
+        if !self.config.renew {
+            return self.finish(end);
+        }
+        self.end_session(end);
+        self.phase = Phase::Waiting {
+            until: self.rotation.after_loss(now),
+        };
+    }
+
+    /// Everything that ends with a session, told in the order that user code may rely on: the state first.
+    fn end_session(&mut self, end: End) {
+        self.set_state(end.state());
+        if !matches!(self.phase, Phase::Waiting { .. } | Phase::Over) {
+            self.outputs.push_back(Output::Disconnect);
+        }
+        self.out.clear();
+        let told = self.watches.end(end.keeper_state());
+        self.deliver(told);
+        let sent = self.requests.take_sent();
+        self.fail_sent(sent, || end.error());
+        for (submission, slot) in self.requests.take_unsent() {
+            let (op, path) = (submission.op, submission.path);
+            self.fail(op, path, slot, end.error(), Outcome::NotDone);
+        }
+        self.session = None;
+        self.seen_writable = false;
+        // A session that starts from nothing has seen nothing: a restored ensemble must not lock the client out.
+        self.last_zxid = Zxid(0);
+        let timeout_ms = u64::try_from(self.config.timeout_ms).unwrap_or(1);
+        self.keepalive.set_timeout(timeout_ms);
+    }
+
+    fn finish(&mut self, end: End) {
+        if self.is_over() {
+            return;
+        }
+        self.end_session(end);
+        for slot in self.credentials.take_waiting() {
+            self.fail(OpCode::AUTH, None, slot, end.error(), Outcome::NotDone);
+        }
+        self.phase = Phase::Over;
+        self.closing = None;
+        let confirmed = matches!(end, End::Closed { confirmed: true } | End::Expired(_));
+        self.outputs.push_back(Output::Over { confirmed });
+    }
+
+    fn fail_sent(&mut self, sent: VecDeque<Sent<S>>, kind: impl Fn() -> ErrorKind) {
+        for sent in sent {
+            if let Purpose::User(slot) = sent.purpose {
+                self.fail(sent.op, sent.path, slot, kind(), Outcome::Unknown);
+            }
+        }
+    }
+
+    fn fail(
+        &mut self,
+        op: OpCode,
+        path: Option<String>,
+        slot: S,
+        kind: ErrorKind,
+        outcome: Outcome,
+    ) {
+        let error = Error::new(op, path, kind, outcome);
+        self.outputs.push_back(Output::Reply(slot, Err(error)));
+    }
+
+    fn deliver(&mut self, told: Vec<Delivery>) {
+        let outputs = told
+            .into_iter()
+            .map(|(watcher, event, last)| Output::Event {
+                watcher,
+                event,
+                last,
+            });
+        self.outputs.extend(outputs);
+    }
+}
+
+/// The body of closeSession.
+struct Nothing;
+
+impl zk_proto::jute::Encode for Nothing {
+    fn encode(&self, _out: &mut BytesMut) {}
+}

@@ -1,0 +1,406 @@
+//! The one task of a session: mailbox, transport, timer, and the core between them. No rule of the protocol is here.
+//!
+//! Each turn takes what is ready (bytes, a batch of requests, a deadline), gives it to the core, does what the core says,
+//! and writes what it left to send in one go. Reading goes on while writing waits: neither side can block the other.
+
+pub(crate) mod mailbox;
+pub(crate) mod transport;
+
+use std::collections::HashMap;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::{Instant, Sleep};
+
+use crate::client::RawReply;
+use crate::core::{Answer, Input, Output, SessionCore, Time, WatcherId};
+use crate::error::Error;
+use crate::hosts::Host;
+use crate::session::{SessionState, Trust};
+use mailbox::{Command, Control, Registration, ReplySlot, Sink};
+use transport::{Connector, Transport};
+
+/// Room for each read, and how much one turn reads at most before it answers.
+const READ_BYTES: usize = 32 * 1024;
+const READ_TURN_BYTES: usize = 512 * 1024;
+/// How many requests one turn takes out of the mailbox.
+const BATCH: usize = 512;
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+enum Link {
+    Down,
+    Opening(BoxFuture<std::io::Result<Box<dyn Transport>>>),
+    Up(Box<dyn Transport>),
+}
+
+/// What the handles of a client read.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    pub(crate) state: watch::Sender<SessionState>,
+    pub(crate) changes: broadcast::Sender<SessionState>,
+    pub(crate) trust: Arc<Trust>,
+}
+
+pub(crate) struct Driver {
+    core: SessionCore<ReplySlot>,
+    hosts: Vec<Host>,
+    connector: Connector,
+    origin: Instant,
+    link: Link,
+    probe: Option<BoxFuture<(usize, bool)>>,
+    /// Attempts so far; successive ones begin with different addresses of a name.
+    attempts: usize,
+    mailbox: mpsc::Receiver<Command>,
+    mailbox_open: bool,
+    control: mpsc::UnboundedReceiver<Control>,
+    /// For the registrations that are handed out.
+    control_sender: mpsc::UnboundedSender<Control>,
+    batch: Vec<Command>,
+    received: BytesMut,
+    sinks: HashMap<WatcherId, Sink>,
+    closers: Vec<oneshot::Sender<bool>>,
+    publisher: Publisher,
+}
+
+/// The ends that the task holds.
+pub(crate) struct Ends {
+    pub(crate) mailbox: mpsc::Receiver<Command>,
+    pub(crate) control: mpsc::UnboundedReceiver<Control>,
+    pub(crate) control_sender: mpsc::UnboundedSender<Control>,
+    pub(crate) publisher: Publisher,
+}
+
+impl Driver {
+    /// `core` counts milliseconds from `origin`.
+    pub(crate) fn new(
+        core: SessionCore<ReplySlot>,
+        hosts: Vec<Host>,
+        connector: Connector,
+        origin: Instant,
+        ends: Ends,
+    ) -> Self {
+        Self {
+            core,
+            hosts,
+            connector,
+            origin,
+            link: Link::Down,
+            probe: None,
+            attempts: 0,
+            mailbox: ends.mailbox,
+            mailbox_open: true,
+            control: ends.control,
+            control_sender: ends.control_sender,
+            batch: Vec::with_capacity(BATCH),
+            received: BytesMut::new(),
+            sinks: HashMap::new(),
+            closers: Vec::new(),
+            publisher: ends.publisher,
+        }
+    }
+
+    /// Runs until the session is over for good: closed, refused, or let go by its last handle.
+    pub(crate) async fn run(mut self) {
+        let mut timer = pin!(tokio::time::sleep_until(self.origin));
+        self.handle(Input::Tick);
+        while !self.core.is_over() {
+            if let Some(deadline) = self.core.next_deadline() {
+                let at = self.origin + Duration::from_millis(deadline.0);
+                if timer.deadline() != at {
+                    timer.as_mut().reset(at);
+                }
+            }
+            std::future::poll_fn(|cx| self.poll_turn(cx, timer.as_mut())).await;
+        }
+        // What came in too late is answered, not dropped.
+        self.mailbox.close();
+        while let Ok(command) = self.mailbox.try_recv() {
+            self.command(command);
+        }
+        while let Ok(control) = self.control.try_recv() {
+            if let Control::Close(closer) = control {
+                // Whoever closes a client that is over already has what it wants.
+                let _ = closer.send(true);
+            }
+        }
+    }
+
+    fn now(&self) -> Time {
+        let elapsed = self.origin.elapsed().as_millis();
+        Time(u64::try_from(elapsed).unwrap_or(u64::MAX))
+    }
+
+    fn handle(&mut self, input: Input<'_, ReplySlot>) {
+        let now = self.now();
+        self.core.handle(now, input);
+        self.act();
+    }
+
+    /// Takes everything that is ready; pending if nothing was.
+    fn poll_turn(&mut self, cx: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<()> {
+        let mut worked = false;
+        if timer.poll(cx).is_ready() {
+            self.handle(Input::Tick);
+            worked = true;
+        }
+        worked |= self.poll_control(cx);
+        worked |= self.poll_mailbox(cx);
+        worked |= self.poll_opening(cx);
+        worked |= self.poll_read(cx);
+        worked |= self.poll_probe(cx);
+        self.poll_write(cx);
+        self.publisher
+            .trust
+            .set(self.core.session_expiry().map_or(u64::MAX, |at| at.0));
+        if worked || self.core.is_over() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn poll_control(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut worked = false;
+        while let Poll::Ready(Some(control)) = self.control.poll_recv(cx) {
+            worked = true;
+            match control {
+                Control::Unwatch(watcher) => {
+                    self.sinks.remove(&watcher.id);
+                    self.handle(Input::Unwatch(watcher));
+                }
+                Control::Close(closer) => {
+                    self.closers.push(closer);
+                    // What was submitted before the close goes before it.
+                    self.mailbox.close();
+                    while let Ok(command) = self.mailbox.try_recv() {
+                        self.command(command);
+                    }
+                    self.handle(Input::Close);
+                }
+            }
+        }
+        worked
+    }
+
+    fn poll_mailbox(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut worked = false;
+        while self.mailbox_open && self.core.has_room() {
+            let mut batch = std::mem::take(&mut self.batch);
+            let Poll::Ready(taken) = self.mailbox.poll_recv_many(cx, &mut batch, BATCH) else {
+                self.batch = batch;
+                break;
+            };
+            worked = true;
+            let now = self.now();
+            for command in batch.drain(..) {
+                self.core.handle(now, input(command));
+            }
+            self.batch = batch;
+            if taken == 0 {
+                // The last handle is gone, or the client is being closed.
+                self.mailbox_open = false;
+                self.core.handle(now, Input::Close);
+            }
+            self.act();
+            if taken < BATCH {
+                continue;
+            }
+            break;
+        }
+        worked
+    }
+
+    fn command(&mut self, command: Command) {
+        self.handle(input(command));
+    }
+
+    fn poll_opening(&mut self, cx: &mut Context<'_>) -> bool {
+        let Link::Opening(opening) = &mut self.link else {
+            return false;
+        };
+        let Poll::Ready(opened) = opening.as_mut().poll(cx) else {
+            return false;
+        };
+        match opened {
+            Ok(transport) => {
+                self.link = Link::Up(transport);
+                self.handle(Input::Opened);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cannot connect");
+                self.link = Link::Down;
+                self.handle(Input::Disconnected);
+            }
+        }
+        true
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut total = 0;
+        while total < READ_TURN_BYTES
+            && let Link::Up(transport) = &mut self.link
+        {
+            // Room grows with what has come, not with what was announced.
+            if self.received.capacity() - self.received.len() < READ_BYTES / 4 {
+                self.received.reserve(READ_BYTES.max(self.received.len()));
+            }
+            let read = pin!(transport.read_buf(&mut self.received)).poll(cx);
+            match read {
+                Poll::Pending => break,
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    total += count;
+                    let now = self.now();
+                    self.core.handle(now, Input::Received(&mut self.received));
+                    self.act();
+                }
+                Poll::Ready(end) => {
+                    tracing::debug!(?end, "the connection ended");
+                    total += 1;
+                    self.link = Link::Down;
+                    self.handle(Input::Disconnected);
+                }
+            }
+        }
+        total > 0
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) {
+        while let Link::Up(transport) = &mut self.link {
+            let out = self.core.outgoing();
+            if out.is_empty() {
+                return;
+            }
+            match pin!(transport.write_buf(out)).poll(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                Poll::Ready(end) => {
+                    tracing::debug!(?end, "the connection cannot be written to");
+                    self.link = Link::Down;
+                    self.handle(Input::Disconnected);
+                }
+            }
+        }
+    }
+
+    fn poll_probe(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(probe) = &mut self.probe else {
+            return false;
+        };
+        let Poll::Ready((host, writable)) = probe.as_mut().poll(cx) else {
+            return false;
+        };
+        self.probe = None;
+        self.handle(Input::Probed { host, writable });
+        true
+    }
+
+    /// Does what the core decided, in its order.
+    fn act(&mut self) {
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Reply(ReplySlot(slot), result) => {
+                    let result = result.map(|answer| self.raw_reply(answer));
+                    // Nobody there: the answer, and the watch in it, are dropped.
+                    let _ = slot.send(result);
+                }
+                Output::Event {
+                    watcher,
+                    event,
+                    last,
+                } => {
+                    let sink = if last {
+                        self.sinks.remove(&watcher)
+                    } else {
+                        None
+                    };
+                    // A receiver that is gone has its `Unwatch` on the way.
+                    match sink {
+                        Some(Sink::Once(sink)) => drop(sink.send(event)),
+                        Some(Sink::Stream(sink)) => drop(sink.send(event)),
+                        None => {
+                            if let Some(Sink::Stream(sink)) = self.sinks.get(&watcher) {
+                                let _ = sink.send(event);
+                            }
+                        }
+                    }
+                }
+                Output::State(state) => {
+                    if state.session().is_none() {
+                        self.publisher.trust.set(u64::MAX);
+                    }
+                    self.publisher.state.send_replace(state);
+                    // Without readers there is nobody to tell.
+                    let _ = self.publisher.changes.send(state);
+                }
+                Output::Connect { host, allowed_ms } => {
+                    self.received.clear();
+                    let allowed = Duration::from_millis(allowed_ms);
+                    let name = self.hosts[host].clone();
+                    tracing::debug!(host = %name, "connecting");
+                    let opening = self.connector.open(name, allowed, self.attempts);
+                    self.attempts = self.attempts.wrapping_add(1);
+                    self.link = Link::Opening(opening);
+                }
+                Output::Disconnect => {
+                    self.link = Link::Down;
+                    self.probe = None;
+                    self.received.clear();
+                }
+                Output::Probe { host } => {
+                    let (connector, name) = (self.connector.clone(), self.hosts[host].clone());
+                    self.probe = Some(Box::pin(async move { (host, connector.probe(name).await) }));
+                }
+                Output::Over { confirmed } => {
+                    for closer in self.closers.drain(..) {
+                        let _ = closer.send(confirmed);
+                    }
+                }
+            }
+        }
+    }
+
+    fn raw_reply(&mut self, answer: Answer) -> RawReply {
+        let registration = answer.watcher.map(|watcher| {
+            let id = watcher.id;
+            let (registration, sink) = Registration::new(watcher, self.control_sender.clone());
+            self.sinks.insert(id, sink);
+            registration
+        });
+        RawReply {
+            zxid: answer.zxid,
+            xid: answer.xid,
+            session: answer.session,
+            code: answer.code,
+            body: answer.body,
+            registration,
+        }
+    }
+}
+
+fn input<'a>(command: Command) -> Input<'a, ReplySlot> {
+    match command {
+        Command::Submit(submission, slot) => Input::Submit(submission, slot),
+        Command::AddAuth { scheme, auth, slot } => Input::AddAuth { scheme, auth, slot },
+    }
+}
+
+/// The error of a request that the task did not take.
+pub(crate) fn untaken(command: Command, state: SessionState) -> Error {
+    use crate::error::{ErrorKind, Outcome};
+    let kind = match state {
+        SessionState::AuthFailed => ErrorKind::AuthFailed,
+        SessionState::Lost { .. } => ErrorKind::SessionExpired,
+        _ => ErrorKind::Closed,
+    };
+    let (op, path) = match command {
+        Command::Submit(submission, _) => (submission.op, submission.path),
+        Command::AddAuth { .. } => (zk_proto::OpCode::AUTH, None),
+    };
+    Error::new(op, path, kind, Outcome::NotDone)
+}

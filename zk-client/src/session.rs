@@ -1,0 +1,127 @@
+//! The life of a session as its user sees it: a state to watch, and a stream of the changes. It must not know how the
+//! changes come about; that is `core`.
+
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+use zk_proto::SessionId;
+
+/// Where the client stands. The number of the session is the epoch: whatever was held under one number is not held
+/// under another.
+///
+/// ```text
+///              .------------- a new session, by itself -------------.
+///              v                                                    |
+/// Connecting -> Connected <-> Suspended -> Lost --------------------'
+///                   |             |
+///                   '-- Closed, AuthFailed: the end
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionState {
+    /// No session yet.
+    Connecting,
+    /// The session is attached to a server.
+    Connected {
+        /// Which session.
+        session: SessionId,
+        /// Whether the server is cut off from its ensemble and takes no writes. Only where the builder allows such servers.
+        read_only: bool,
+    },
+    /// The connection is lost. The session may still live: hold still, neither go on nor give up.
+    Suspended {
+        /// Which session.
+        session: SessionId,
+    },
+    /// The session is over: a server said so, or the client's own clock (nothing was heard for 4/3 of the timeout). Its
+    /// ephemeral nodes are gone, or will be. A new session follows unless the builder says otherwise.
+    Lost {
+        /// Which session was lost.
+        session: SessionId,
+    },
+    /// A server refused credentials. The end: nothing is tried again.
+    AuthFailed,
+    /// The client was closed. The end.
+    Closed,
+}
+
+impl SessionState {
+    /// Whether requests go out at once.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        matches!(self, Self::Connected { .. })
+    }
+
+    /// The session that lives, or may still live.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        match *self {
+            Self::Connected { session, .. } | Self::Suspended { session } => Some(session),
+            _ => None,
+        }
+    }
+}
+
+/// The changes of state one by one, where [`Client::state`](crate::Client::state) shows the latest only. From
+/// [`Client::session_events`](crate::Client::session_events).
+#[derive(Debug)]
+pub struct SessionEvents {
+    changes: broadcast::Receiver<SessionState>,
+}
+
+/// How many changes wait for a reader. States change at the pace of connections, not of requests.
+pub(crate) const KEPT_EVENTS: usize = 256;
+
+impl SessionEvents {
+    pub(crate) fn new(changes: broadcast::Receiver<SessionState>) -> Self {
+        Self { changes }
+    }
+
+    /// The next change; `None` once the client is closed or gone. A reader that falls 256 changes behind misses the
+    /// oldest of them; the epoch in each state shows what became of a session all the same.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe.
+    pub async fn next(&mut self) -> Option<SessionState> {
+        loop {
+            match self.changes.recv().await {
+                Ok(state) => return Some(state),
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "a reader of session events is too slow");
+                }
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+/// When the session was last heard of, shared between the driver and the handles: the driver may not have run since the
+/// process was stopped, and a handle must not trust what it last wrote.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    origin: Instant,
+    /// Milliseconds after `origin` from which on the session cannot be trusted; `u64::MAX` for none.
+    until: std::sync::atomic::AtomicU64,
+}
+
+impl Trust {
+    pub(crate) fn new(origin: Instant) -> Self {
+        Self {
+            origin,
+            until: std::sync::atomic::AtomicU64::new(u64::MAX),
+        }
+    }
+
+    pub(crate) fn set(&self, until_ms: u64) {
+        self.until
+            .store(until_ms, std::sync::atomic::Ordering::Release);
+    }
+
+    /// Whether the client's own clock has passed the last moment at which the session may live.
+    pub(crate) fn is_over(&self) -> bool {
+        let until = self.until.load(std::sync::atomic::Ordering::Acquire);
+        until != u64::MAX && self.origin.elapsed() >= Duration::from_millis(until)
+    }
+}
