@@ -2,8 +2,8 @@
 //!
 //! | below | what happens there |
 //! |---|---|
-//! | `/o` | everything, watches of all kinds |
-//! | `/l` | ACLs that deny READ: reads are refused, so against 3.8.0 no exists and no watch (see `DEVIATIONS_38`) |
+//! | `/o` | everything; against 3.8.0 everyone may read |
+//! | `/l` | ACLs that deny READ, so against 3.8.0 no exists (see `DEVIATIONS_38`) |
 //! | `/q` | a quota; never in a pipeline, where Java compares against a state that depends on its threads |
 //! | `/zookeeper`, invalid paths | refusals |
 //!

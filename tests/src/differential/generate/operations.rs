@@ -9,6 +9,7 @@ use zk_proto::session::{
 
 use super::Maker;
 use super::places::Style;
+use crate::differential::Peer;
 use crate::differential::step::Op;
 
 impl Maker {
@@ -99,14 +100,15 @@ impl Maker {
             OpCode::GET_CHILDREN,
             OpCode::GET_CHILDREN2,
         ]);
-        let watch = self.chance(45);
-        let path = if watch {
-            self.styled_path(Style::OneShot)
-        } else if code == OpCode::EXISTS {
+        let mut watch = self.chance(45);
+        let path = if code == OpCode::EXISTS {
             self.open_path()
+        } else if watch {
+            self.styled_path(Style::OneShot)
         } else {
             self.path()
         };
+        watch &= code != OpCode::EXISTS || self.is_styled(&path, Style::OneShot);
         let path = if self.chance(1) {
             Ustring::null()
         } else {
@@ -167,10 +169,22 @@ impl Maker {
 
     pub(super) fn multi_op(&mut self) -> MultiOp<'static> {
         match self.rng.u32(..100) {
-            0..=19 => MultiOp::Create(self.create_body(false)),
-            20..=34 => MultiOp::Create2(self.create_body(false)),
-            35..=41 => MultiOp::CreateContainer(self.create_body(false)),
-            42..=46 => MultiOp::CreateTtl(self.create_ttl_body(false)),
+            0..=19 => MultiOp::Create(self.multi_create()),
+            20..=34 => MultiOp::Create2(self.multi_create()),
+            35..=41 => {
+                let mut body = self.multi_create();
+                if self.rules.peer == Peer::V38 {
+                    // container-flags-in-multi
+                    body.flags = 4;
+                }
+                MultiOp::CreateContainer(body)
+            }
+            42..=46 => {
+                let mut body = self.create_ttl_body(false);
+                // null-acl-in-multi
+                body.acl.get_or_insert_default();
+                MultiOp::CreateTtl(body)
+            }
             47..=61 => {
                 let path = self.path();
                 let version = self.version();
@@ -194,6 +208,17 @@ impl Maker {
                     path: path.into(),
                     version,
                 })
+            }
+        }
+    }
+
+    /// The body of a create in a multi, without what the versions refuse differently there.
+    fn multi_create(&mut self) -> CreateRequest<'static> {
+        loop {
+            let body = self.create_body(false);
+            // null-path-in-multi, null-acl-in-multi
+            if body.path.0.is_some() && body.acl.is_some() {
+                return body;
             }
         }
     }

@@ -86,10 +86,11 @@ impl Maker {
         path
     }
 
-    /// A path whose node every connection may read, and whose events 3.8.0 and 3.9 send alike.
+    /// A path whose node every connection may read.
     pub(super) fn open_path(&mut self) -> String {
         loop {
             let path = self.path();
+            // exists-unreadable
             if !(self.rules.peer == Peer::V38 && is_locked(&path)) {
                 return path;
             }
@@ -99,11 +100,17 @@ impl Maker {
     /// A path that is used for this kind of watch.
     pub(super) fn styled_path(&mut self, style: Style) -> String {
         loop {
-            let path = self.open_path();
-            if self.rules.peer == Peer::V39 || style_of(&path) == style {
+            let path = self.path();
+            if self.is_styled(&path, style) {
                 return path;
             }
         }
+    }
+
+    /// Whether a path may have this kind of watch.
+    pub(super) fn is_styled(&self, path: &str, style: Style) -> bool {
+        // watch-modes
+        self.rules.peer == Peer::V39 || style_of(path) == style
     }
 
     pub(super) fn version(&mut self) -> i32 {
@@ -186,15 +193,12 @@ impl Maker {
     }
 }
 
-/// Whether READ may be denied at the path, or an event from there may pass it.
+/// Whether READ may be denied at the path.
 fn is_locked(path: &str) -> bool {
     path == "/l" || path.starts_with("/l/")
 }
-/// Which kind of watch a path is used for against 3.8.0. A recursive one on the root would see below `/l`.
+/// Which kind of watch a path is used for against 3.8.0.
 fn style_of(path: &str) -> Style {
-    if matches!(path, "/" | "") {
-        return Style::OneShot;
-    }
     match path.bytes().fold(0u32, |sum, byte| {
         sum.wrapping_mul(31).wrapping_add(byte.into())
     }) % 4
