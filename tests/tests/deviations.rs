@@ -276,6 +276,47 @@ fn removing_a_data_watch_where_there_is_a_persistent_one() {
 }
 
 #[test]
+fn checking_for_the_watch_of_another_connection() {
+    let mut asked = Asked::start();
+    asked.create("/a", Acl::open_unsafe());
+    let (mut other, _) = RawConnection::session(asked.target.addr(), 60_000).unwrap();
+    let (header, _) = other
+        .call(Xid(1), OpCode::GET_DATA, &read("/a", true))
+        .unwrap();
+    assert_eq!(header.err, ErrorCode::OK);
+    let body = WatcherTypeRequest {
+        path: "/a".into(),
+        watcher_type: WatcherType::ANY,
+    };
+    let expected = if asked.is_38() {
+        ErrorCode::OK
+    } else {
+        ErrorCode::NO_WATCHER
+    };
+    assert_eq!(asked.err(OpCode::CHECK_WATCHES, &body), expected);
+    assert_eq!(
+        asked.err(OpCode::REMOVE_WATCHES, &body),
+        ErrorCode::NO_WATCHER
+    );
+}
+
+/// No difference for create, which makes a container there on all; 3.8.0 has the reverse for createContainer as well.
+#[test]
+fn container_flags_in_a_multi() {
+    let mut asked = Asked::start();
+    let answer = asked.multi(vec![
+        MultiOp::Create(create("/a", Acl::open_unsafe(), 4)),
+        MultiOp::CreateContainer(create("/b", Acl::open_unsafe(), 0)),
+    ]);
+    let response = MultiResponse::decode(&mut Reader::new(&answer.body, "MultiResponse")).unwrap();
+    match &response.results[..] {
+        [MultiResult::Create2(..), MultiResult::Create(_)] if asked.is_38() => {}
+        [MultiResult::Create2(..), MultiResult::Create2(..)] if !asked.is_38() => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_check_outside_a_multi() {
     let mut asked = Asked::start();
     let body = CheckVersionRequest {

@@ -56,6 +56,10 @@ pub const DEVIATIONS_38: &[(&str, &str)] = &[
     ),
     ("watcher-types-4-5", "3.8.0 does not know them; not sent"),
     (
+        "check-finds-strangers",
+        "3.8.0 finds the watch of any connection; checkWatches is not sent",
+    ),
+    (
         "remove-half-of-persistent",
         "3.8.0 removes one table of a persistent watch; types 1 and 2 are not sent for such paths",
     ),
@@ -66,7 +70,7 @@ pub const DEVIATIONS_38: &[(&str, &str)] = &[
     ),
     (
         "container-flags-in-multi",
-        "3.8.0 goes by the flags and makes a plain node; createContainer there has always the flags 4",
+        "3.8.0 makes a plain node of a createContainer with other flags than 4; it always has them there",
     ),
     (
         "null-path-in-multi",

@@ -34,8 +34,13 @@ impl Maker {
     }
 
     pub(super) fn watcher_type(&mut self) -> Op {
-        let code = self.pick(&[OpCode::CHECK_WATCHES, OpCode::REMOVE_WATCHES]);
         let v38 = self.rules.peer == Peer::V38;
+        let code = if v38 {
+            // check-finds-strangers
+            OpCode::REMOVE_WATCHES
+        } else {
+            self.pick(&[OpCode::CHECK_WATCHES, OpCode::REMOVE_WATCHES])
+        };
         let mut types = vec![1, 2, 3, 0, 6];
         let path = if v38 && self.rng.bool() {
             types = vec![3, 3, 0];
