@@ -1,7 +1,18 @@
 //! An embeddable server that speaks ZooKeeper's client protocol and disk formats.
 
+pub mod config;
 pub mod pipeline;
 pub mod session;
 pub mod storage;
 pub mod time;
 pub mod tree;
+
+mod faults;
+mod four_letter;
+mod net;
+mod node;
+mod server;
+
+pub use faults::AfterSwallow;
+pub use node::halt::Failure;
+pub use server::{StartError, StoppedServer, ZkServer, ZkServerBuilder};

@@ -217,6 +217,16 @@ impl Engine {
         }
     }
 
+    /// Ends the engine and gives its state back, as far as it was applied: a server in memory is started again with it.
+    #[must_use]
+    pub fn into_database(self) -> Database {
+        let sessions = self.tracker.iter().collect();
+        Database {
+            tree: self.tree,
+            sessions,
+        }
+    }
+
     /// A connection was accepted.
     pub fn attach(&mut self, conn: ConnId, peer: IpAddr, now: Time) {
         let ids = [crate::tree::acl::ip_identity(peer)];
