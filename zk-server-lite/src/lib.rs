@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod pipeline;
+mod restore;
 pub mod session;
 pub mod storage;
 pub mod time;

@@ -21,6 +21,7 @@ mod admin;
 mod commit;
 mod conn;
 mod connect;
+mod database;
 mod events;
 mod multi;
 mod outstanding;
@@ -32,6 +33,7 @@ mod watch_ops;
 
 pub use admin::{ConnectionInfo, Counters, Latency};
 pub use conn::CloseReason;
+pub use database::Database;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -127,26 +129,6 @@ impl Default for EngineConfig {
     }
 }
 
-/// The state a server starts from: what recovery loaded, or nothing.
-#[derive(Debug)]
-pub struct Database {
-    /// The tree.
-    pub tree: DataTree,
-    /// Sessions and their timeouts in milliseconds.
-    pub sessions: BTreeMap<SessionId, i32>,
-}
-
-impl Database {
-    /// An empty server's.
-    #[must_use]
-    pub fn empty(extended_types: bool) -> Self {
-        Self {
-            tree: DataTree::new(extended_types),
-            sessions: BTreeMap::new(),
-        }
-    }
-}
-
 /// A standalone server without its I/O. See the [module page](self).
 #[derive(Debug)]
 pub struct Engine {
@@ -184,7 +166,9 @@ impl Engine {
     /// Starts with what was loaded; every session gets its full timeout from now.
     #[must_use]
     pub fn new(config: EngineConfig, database: Database, now: Time) -> Self {
-        let Database { mut tree, sessions } = database;
+        let Database {
+            mut tree, sessions, ..
+        } = database;
         tree.loaded(|session| sessions.contains_key(&session));
         let mut tracker = SessionTracker::new(config.tick);
         for (id, timeout) in &sessions {

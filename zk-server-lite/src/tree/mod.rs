@@ -18,6 +18,7 @@ pub mod watches;
 
 pub use apply::{Change, ChangeKind};
 pub use node::{Node, NodeId};
+pub use restore::RestoreError;
 pub use snapshot::SnapshotCursor;
 
 use std::collections::BTreeMap;
