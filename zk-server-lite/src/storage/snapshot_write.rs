@@ -1,7 +1,7 @@
 //! Writing a snapshot: under a name that means nothing, forced, then renamed (disk formats, section 5).
 //!
-//! The writer adds header, end mark, seals and digest around bytes it is given: sessions, ACL map, nodes, in that order,
-//! each as [`zk_proto::txn`] encodes it. It does not know the tree. The ACL map stands before the nodes, so whoever
+//! The writer adds header, seals and digest around bytes it is given: sessions, ACL map, nodes, in that order,
+//! each as [`zk_proto::txn`] encodes it, and the path `/` that ends the tree. It does not know the tree. The ACL map stands before the nodes, so whoever
 //! serialises a changing tree must know all lists beforehand, or refer only to those that were there when it began.
 
 use std::fmt;
@@ -77,8 +77,8 @@ impl SnapshotWriter {
         self.write(&out)
     }
 
-    /// Writes encoded bytes: the maps if [`write_maps`](Self::write_maps) was not used, then nodes, parents first. Not
-    /// the path `/` that ends the tree.
+    /// Writes encoded bytes: the maps if [`write_maps`](Self::write_maps) was not used, then nodes, parents first,
+    /// and the path `/` that ends the tree.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -105,10 +105,6 @@ impl SnapshotWriter {
     /// # Errors
     /// When it cannot be made durable. There is then no snapshot, and the ones before it still count.
     pub fn finish(mut self, digest: Option<SnapshotDigest>) -> Result<PathBuf, StorageError> {
-        // The path `/` ends the tree.
-        let mut end = BytesMut::new();
-        put_ustring(&mut end, Some("/"));
-        self.write(&end)?;
         self.seal()?;
         if let Some(digest) = digest {
             let mut out = BytesMut::new();
