@@ -79,7 +79,12 @@ fn a_log_cut_at_any_byte_of_its_last_records_keeps_all_before_it() {
             disk.put(path, &torn);
             let (recovered, model) =
                 recover_model(&disk).unwrap_or_else(|error| panic!("cut {cut}: {error}"));
-            let kept = starts.iter().filter(|start| **start < cut as u64).count() - 1;
+            // An entry is whole where the next one begins.
+            let kept = starts
+                .iter()
+                .skip(1)
+                .filter(|start| **start <= cut as u64)
+                .count();
             assert_eq!(recovered.last_zxid, Zxid(kept as i64), "cut {cut}");
             assert_eq!(model.nodes, expected[kept].nodes, "cut {cut}");
             // The next append leaves no rubbish behind it.
@@ -212,8 +217,9 @@ fn a_missing_log_file_is_a_hole() {
 #[test]
 fn whatever_a_power_cut_tears_every_forced_transaction_is_back() {
     for preallocate in [0, 1 << 16] {
-        for seed in 0..150 {
+        for seed in 0..80 {
             let mut random = fastrand::Rng::with_seed(seed);
+            let longest = if seed % 2 == 0 { 900 } else { 60 };
             let disk = written(0, growing());
             let options = LogOptions {
                 preallocate,
@@ -224,7 +230,7 @@ fn whatever_a_power_cut_tears_every_forced_transaction_is_back() {
             for _ in 0..random.i64(1..12) {
                 let group: Vec<_> = (0..random.i64(1..20))
                     .map(|at| {
-                        let data = vec![random.u8(1..); random.usize(0..900)];
+                        let data = vec![random.u8(1..); random.usize(0..longest)];
                         (
                             Zxid(next + at),
                             create(next + at, &format!("/n{}", next + at), &data),

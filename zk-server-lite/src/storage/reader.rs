@@ -209,8 +209,9 @@ impl LogReader {
             data_end: offset,
             blank_sector: false,
         };
-        let mut block = vec![0; BLOCK + HEAD];
-        let zeros = vec![0; BLOCK + HEAD];
+        let behind = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut block = vec![0; behind.min(BLOCK + HEAD)];
+        let zeros = vec![0; block.len()];
         let mut start = offset;
         while start < self.size {
             let filled = read_full(&*self.file, &mut block, start)
@@ -227,7 +228,7 @@ impl LogReader {
                     end.next_whole = self.find_entry(bytes, start, offset)?;
                 }
             }
-            if filled < block.len() {
+            if filled < BLOCK + HEAD {
                 break;
             }
             start += BLOCK as u64;
@@ -278,6 +279,16 @@ impl LogReader {
     fn has_blank_sector(&self, from: u64, to: u64) -> Result<bool, StorageError> {
         let mut sector = [0; SECTOR as usize];
         let mut at = from.next_multiple_of(SECTOR);
+        // The group began within a sector that holds older entries: what it was to put there is blank. An entry's first
+        // four bytes are zeros anyway and prove nothing.
+        let begun = (at - from) as usize;
+        if begun > 4 {
+            read_full(&*self.file, &mut sector[..begun], from)
+                .map_err(StorageError::io("read", &self.path))?;
+            if sector[..begun].iter().all(|byte| *byte == 0) {
+                return Ok(true);
+            }
+        }
         while at + SECTOR <= to.next_multiple_of(SECTOR) {
             let filled = read_full(&*self.file, &mut sector, at)
                 .map_err(StorageError::io("read", &self.path))?;

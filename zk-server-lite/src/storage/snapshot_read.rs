@@ -77,7 +77,7 @@ pub(crate) fn read(
     let size = file.size().map_err(StorageError::io("measure", path))?;
     if compression == Compression::None && size <= BLOCK as u64 {
         // Not worth a thread.
-        let mut source = Source::new(file, compression);
+        let mut source = Source::new(file, compression, size as usize + 1);
         return Image::new(path, || source.next_block()).restore(zxid, restore);
     }
     std::thread::scope(|scope| {
@@ -85,7 +85,7 @@ pub(crate) fn read(
         let spawned = std::thread::Builder::new()
             .name("zk-snapshot-read".to_owned())
             .spawn_scoped(scope, move || {
-                let mut source = Source::new(file, compression);
+                let mut source = Source::new(file, compression, BLOCK);
                 loop {
                     let block = source.next_block();
                     let last = !matches!(&block, Ok(Some(_)));
@@ -112,20 +112,22 @@ struct Block {
 struct Source {
     reader: Box<dyn Read + Send>,
     sum: Adler32,
+    block: usize,
 }
 
 impl Source {
-    fn new(file: Arc<dyn DiskFile>, compression: Compression) -> Self {
+    fn new(file: Arc<dyn DiskFile>, compression: Compression, block: usize) -> Self {
         Self {
             reader: compression::unpack(file, compression),
             sum: Adler32::new(),
+            block,
         }
     }
 
     fn next_block(&mut self) -> io::Result<Option<Block>> {
-        let mut bytes = BytesMut::zeroed(BLOCK);
+        let mut bytes = BytesMut::zeroed(self.block);
         let mut filled = 0;
-        while filled < BLOCK {
+        while filled < self.block {
             match self.reader.read(&mut bytes[filled..]) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
@@ -174,6 +176,10 @@ impl<F: FnMut() -> io::Result<Option<Block>>> Image<F> {
         }
     }
 
+    #[expect(
+        clippy::redundant_closure,
+        reason = "the function itself is not general over the reader's lifetime; the closure is"
+    )]
     fn restore(
         mut self,
         zxid: Zxid,
