@@ -1,6 +1,11 @@
 //! What disks do to files: every cut, every flipped bit, every torn group. The outcome is an exact prefix of the history
 //! with a warning, or a refusal; never other data, never a silent hole.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "where a helper of a test fails, the test fails"
+)]
+
 mod storage_support;
 
 use std::path::Path;

@@ -1,5 +1,10 @@
 //! The writing side: bytes as Java writes them, fail-stop, full disks, segments, snapshots, purge, lock, epochs, secret.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "where a helper of a test fails, the test fails"
+)]
+
 mod storage_support;
 
 use std::path::{Path, PathBuf};

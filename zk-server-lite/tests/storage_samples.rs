@@ -1,6 +1,11 @@
 //! Every directory that Apache ZooKeeper 3.8.0 wrote (or that was broken by hand after it) is opened, or refused, as the
 //! samples' list says, with every tree digest recomputed.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "where a helper of a test fails, the test fails"
+)]
+
 mod storage_support;
 
 use std::path::Path;

@@ -1,8 +1,9 @@
 //! Writing a snapshot: under a name that means nothing, forced, then renamed (disk formats, section 5).
 //!
-//! The writer adds header, seals and digest around bytes it is given: sessions, ACL map, nodes, in that order,
-//! each as [`zk_proto::txn`] encodes it, and the path `/` that ends the tree. It does not know the tree. The ACL map stands before the nodes, so whoever
-//! serialises a changing tree must know all lists beforehand, or refer only to those that were there when it began.
+//! The writer adds header, seals and digest around bytes it is given: sessions, ACL map, nodes, in that order, each as
+//! [`zk_proto::txn`] encodes it, and the path `/` that ends the tree. It does not know the tree. The ACL map stands before
+//! the nodes, so whoever serialises a changing tree must know all lists beforehand, or refer only to those that were there
+//! when it began.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
