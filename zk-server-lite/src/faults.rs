@@ -73,7 +73,10 @@ impl Faults {
     }
 
     pub(crate) fn set_delay(&self, delay: Duration) {
-        self.delay_us.store(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX), Ordering::Release);
+        self.delay_us.store(
+            u64::try_from(delay.as_micros()).unwrap_or(u64::MAX),
+            Ordering::Release,
+        );
         if !delay.is_zero() {
             self.armed.store(true, Ordering::Release);
         }
@@ -123,11 +126,17 @@ impl Faults {
         if !self.armed.load(Ordering::Acquire) {
             return;
         }
-        let (Some(xid), Some(op)) = (word(frame, 0), word(frame, 4)) else { return };
+        let (Some(xid), Some(op)) = (word(frame, 0), word(frame, 4)) else {
+            return;
+        };
         let mut rules = lock(&self.swallow);
         if let Some(at) = rules.iter().position(|(wanted, _)| wanted.0 == op) {
             let (_, after) = rules.remove(at);
-            lock(&self.victims).push(Victim { conn, xid: Xid(xid), after });
+            lock(&self.victims).push(Victim {
+                conn,
+                xid: Xid(xid),
+                after,
+            });
         }
     }
 
@@ -184,7 +193,10 @@ fn find_reply(out: &[u8], xid: Xid) -> Option<usize> {
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<i32> {
-    bytes.get(at..)?.first_chunk().map(|word| i32::from_be_bytes(*word))
+    bytes
+        .get(at..)?
+        .first_chunk()
+        .map(|word| i32::from_be_bytes(*word))
 }
 
 /// These locks guard plain lists that no panic leaves half changed.

@@ -199,7 +199,9 @@ impl ZkServer {
     /// `host:port`, as clients take it. Empty without a port.
     #[must_use]
     pub fn connect_string(&self) -> String {
-        self.address.map(|address| address.to_string()).unwrap_or_default()
+        self.address
+            .map(|address| address.to_string())
+            .unwrap_or_default()
     }
 
     /// A connection inside the process, as if just accepted from the loopback address: bytes written to it are read by the
@@ -214,7 +216,8 @@ impl ZkServer {
             let (reader, writer) = tokio::io::split(theirs);
             let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
             if let Ok(Ok(link)) = shared.admit(peer, Sender::Duplex(writer.into())) {
-                self.handle.spawn(connection::run(Arc::clone(shared), link, reader));
+                self.handle
+                    .spawn(connection::run(Arc::clone(shared), link, reader));
             }
         }
         ours
@@ -234,14 +237,22 @@ impl ZkServer {
     /// Ends a session as if its time were up: its ephemerals go, its connection is closed, and it cannot be attached again.
     /// False if there is no such session.
     pub fn expire_session(&self, session: SessionId) -> bool {
-        self.tell(|engine, now| engine.expire_session(session, wall_ms(), now)).unwrap_or(false)
+        self.tell(|engine, now| engine.expire_session(session, wall_ms(), now))
+            .unwrap_or(false)
     }
 
     /// Cuts the connection a session is attached by; the session lives on. False if it has none.
     pub fn cut_connection(&self, session: SessionId) -> bool {
-        let Some(shared) = &self.shared else { return false };
-        let Ok(core) = shared.core() else { return false };
-        let link = core.engine.connection_of(session).and_then(|conn| core.link(conn));
+        let Some(shared) = &self.shared else {
+            return false;
+        };
+        let Ok(core) = shared.core() else {
+            return false;
+        };
+        let link = core
+            .engine
+            .connection_of(session)
+            .and_then(|conn| core.link(conn));
         if let Some(link) = link {
             link.cut();
         }
@@ -330,8 +341,16 @@ impl ZkServer {
             // The other end is dropped when the thread is done, however it ends.
             let _ = ended.await;
         }
-        let remains = self.thread.take().and_then(|thread| thread.join().ok().flatten()).filter(|_| !crash);
-        StoppedServer { config, remains, failure }
+        let remains = self
+            .thread
+            .take()
+            .and_then(|thread| thread.join().ok().flatten())
+            .filter(|_| !crash);
+        StoppedServer {
+            config,
+            remains,
+            failure,
+        }
     }
 
     fn tell<T>(&self, tell: impl FnOnce(&mut Engine, crate::time::Time) -> T) -> Option<T> {
@@ -387,7 +406,10 @@ async fn launch(config: ServerConfig, remains: Option<Remains>) -> Result<ZkServ
             let _ending: oneshot::Sender<()> = ending;
             run(config, remains, ready)
         })
-        .map_err(|source| StartError::System { action: "start the server's thread", source })?;
+        .map_err(|source| StartError::System {
+            action: "start the server's thread",
+            source,
+        })?;
     match waits.await {
         Ok(Ok(up)) => Ok(ZkServer {
             shared: Some(up.shared),
@@ -423,7 +445,10 @@ fn run(
         .enable_io()
         .enable_time()
         .build()
-        .map_err(|source| StartError::System { action: "make a runtime", source })
+        .map_err(|source| StartError::System {
+            action: "make a runtime",
+            source,
+        })
         .and_then(|runtime| Ok((prepare(config, remains, &runtime)?, runtime)));
     let ((shared, listener, secret), runtime) = match prepared {
         Ok(prepared) => prepared,
@@ -432,11 +457,17 @@ fn run(
             return None;
         }
     };
-    let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let address = listener
+        .as_ref()
+        .and_then(|listener| listener.local_addr().ok());
     if let Some(address) = address {
         shared.metrics.set_port(address.port());
     }
-    let up = Up { shared: Arc::clone(&shared), handle: runtime.handle().clone(), address };
+    let up = Up {
+        shared: Arc::clone(&shared),
+        handle: runtime.handle().clone(),
+        address,
+    };
     let stop = shared.halt.token().clone();
     runtime.block_on(async {
         tokio::spawn(ticker::run(Arc::clone(&shared)));
@@ -451,7 +482,10 @@ fn run(
     // Ends every connection.
     drop(runtime);
     let core = Arc::into_inner(shared)?.into_core()?;
-    Some(Remains { database: core.into_engine().into_database(), secret })
+    Some(Remains {
+        database: core.into_engine().into_database(),
+        secret,
+    })
 }
 
 type Prepared = (Arc<Shared>, Option<tokio::net::TcpListener>, [u8; 32]);
@@ -476,7 +510,9 @@ fn prepare(
     // Wall time, unlike Java's monotonic time, makes ids of different starts differ for sure.
     let millis = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        });
     let engine = Engine::new(config.engine(secret, millis), database, clock.now());
     let _context = runtime.enter();
     let listener = config

@@ -26,7 +26,10 @@ pub struct MalformedEscape {
 /// When an escape is malformed; nothing else is.
 pub fn parse(text: &str) -> Result<Vec<Property>, MalformedEscape> {
     let mut properties = Vec::new();
-    let mut lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).enumerate();
+    let mut lines = text
+        .split('\n')
+        .map(|line| line.strip_suffix('\r').unwrap_or(line))
+        .enumerate();
     while let Some((number, first)) = lines.next() {
         let first = first.trim_start_matches(BLANK);
         if first.is_empty() || first.starts_with(['#', '!']) {
@@ -42,7 +45,11 @@ pub fn parse(text: &str) -> Result<Vec<Property>, MalformedEscape> {
         }
         let line = number + 1;
         let (key, value) = split(&logical);
-        properties.push(Property { line, key: unescape(key, line)?, value: unescape(value, line)? });
+        properties.push(Property {
+            line,
+            key: unescape(key, line)?,
+            value: unescape(value, line)?,
+        });
     }
     Ok(properties)
 }
@@ -79,7 +86,8 @@ fn unescape(text: &str, line: usize) -> Result<String, MalformedEscape> {
         let escape = if c == '\\' { chars.next() } else { None };
         if escape == Some('u') {
             let digits: String = chars.by_ref().take(4).collect();
-            let unit = if digits.len() == 4 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            let unit = if digits.len() == 4 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+            {
                 u16::from_str_radix(&digits, 16).ok()
             } else {
                 None
@@ -108,7 +116,11 @@ mod tests {
     use super::*;
 
     fn pairs(text: &str) -> Vec<(String, String)> {
-        parse(text).unwrap().into_iter().map(|p| (p.key, p.value)).collect()
+        parse(text)
+            .unwrap()
+            .into_iter()
+            .map(|p| (p.key, p.value))
+            .collect()
     }
 
     fn pair(key: &str, value: &str) -> Vec<(String, String)> {
@@ -117,12 +129,22 @@ mod tests {
 
     #[test]
     fn separators_comments_and_blanks() {
-        for text in ["a=b", "a:b", "a b", "  a = b", "a\t:\tb", "\n#x=y\n! z\na=b\r\n"] {
+        for text in [
+            "a=b",
+            "a:b",
+            "a b",
+            "  a = b",
+            "a\t:\tb",
+            "\n#x=y\n! z\na=b\r\n",
+        ] {
             assert_eq!(pairs(text), pair("a", "b"), "{text:?}");
         }
         assert_eq!(pairs("a=b=c"), pair("a", "b=c"));
         assert_eq!(pairs("a"), pair("a", ""));
-        assert_eq!(pairs("server.1=h:2888:3888;2181"), pair("server.1", "h:2888:3888;2181"));
+        assert_eq!(
+            pairs("server.1=h:2888:3888;2181"),
+            pair("server.1", "h:2888:3888;2181")
+        );
         assert_eq!(pairs("a=b  "), pair("a", "b  "));
     }
 
@@ -131,14 +153,21 @@ mod tests {
         assert_eq!(pairs("a=b\\\n   c"), pair("a", "bc"));
         assert_eq!(pairs("a=b\\\\\nc=d").len(), 2);
         assert_eq!(pairs("a\\=b=c\\:d"), pair("a=b", "c:d"));
-        assert_eq!(pairs("a=\\u0041\\ud83d\\ude00\\t"), pair("a", "A\u{1f600}\t"));
+        assert_eq!(
+            pairs("a=\\u0041\\ud83d\\ude00\\t"),
+            pair("a", "A\u{1f600}\t")
+        );
         assert_eq!(pairs("a=b\\"), pair("a", "b"));
         assert_eq!(parse("x=1\ny=\\u12g4"), Err(MalformedEscape { line: 2 }));
     }
 
     #[test]
     fn lines_are_those_on_which_a_property_begins() {
-        let lines: Vec<_> = parse("# c\na=1\\\n 2\n\nb=3").unwrap().iter().map(|p| p.line).collect();
+        let lines: Vec<_> = parse("# c\na=1\\\n 2\n\nb=3")
+            .unwrap()
+            .iter()
+            .map(|p| p.line)
+            .collect();
         assert_eq!(lines, [2, 5]);
     }
 }

@@ -14,9 +14,13 @@ pub(super) fn conf(shared: &Shared) -> String {
     format!(
         "clientPort={port}\nsecureClientPort=-1\ndataDir={}\ndataDirSize={}\ndataLogDir={}\ndataLogSize={}\ntickTime={}\n\
          maxClientCnxns={}\nminSessionTimeout={}\nmaxSessionTimeout={}\nclientPortListenBacklog={}\nserverId=0\n",
-        data.as_deref().map(Path::to_string_lossy).unwrap_or_default(),
+        data.as_deref()
+            .map(Path::to_string_lossy)
+            .unwrap_or_default(),
         data.as_deref().map_or(0, size),
-        log.as_deref().map(Path::to_string_lossy).unwrap_or_default(),
+        log.as_deref()
+            .map(Path::to_string_lossy)
+            .unwrap_or_default(),
         log.as_deref().map_or(0, size),
         config.tick_ms,
         config.max_client_cnxns,
@@ -39,13 +43,23 @@ pub(super) fn dirs(config: &ServerConfig) -> String {
 fn directories(config: &ServerConfig) -> (Option<std::path::PathBuf>, Option<std::path::PathBuf>) {
     let data = config.data_dir.as_ref();
     let log = config.data_log_dir.as_ref().or(data);
-    (data.map(|dir| dir.join("version-2")), log.map(|dir| dir.join("version-2")))
+    (
+        data.map(|dir| dir.join("version-2")),
+        log.map(|dir| dir.join("version-2")),
+    )
 }
 
 /// Bytes of the files in a directory; a file that goes away meanwhile counts nothing.
 fn size(dir: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
-    entries.flatten().filter_map(|entry| entry.metadata().ok()).filter(|data| data.is_file()).map(|data| data.len()).sum()
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok())
+        .filter(|data| data.is_file())
+        .map(|data| data.len())
+        .sum()
 }
 
 /// What Java's system properties tell, as far as it means something here.
@@ -64,24 +78,47 @@ pub(super) fn envi() -> String {
     line("java.library.path", "<NA>");
     line("java.io.tmpdir", &std::env::temp_dir().to_string_lossy());
     line("java.compiler", "<NA>");
-    line("os.name", if cfg!(target_os = "linux") { "Linux" } else { std::env::consts::OS });
-    line("os.arch", if cfg!(target_arch = "x86_64") { "amd64" } else { std::env::consts::ARCH });
-    line("os.version", &read_line("/proc/sys/kernel/osrelease").unwrap_or_else(|| "<NA>".to_owned()));
+    line(
+        "os.name",
+        if cfg!(target_os = "linux") {
+            "Linux"
+        } else {
+            std::env::consts::OS
+        },
+    );
+    line(
+        "os.arch",
+        if cfg!(target_arch = "x86_64") {
+            "amd64"
+        } else {
+            std::env::consts::ARCH
+        },
+    );
+    line(
+        "os.version",
+        &read_line("/proc/sys/kernel/osrelease").unwrap_or_else(|| "<NA>".to_owned()),
+    );
     line("user.name", &env("USER"));
     line("user.home", &env("HOME"));
-    let dir = std::env::current_dir().map(|dir| dir.to_string_lossy().into_owned()).unwrap_or_default();
+    let dir = std::env::current_dir()
+        .map(|dir| dir.to_string_lossy().into_owned())
+        .unwrap_or_default();
     line("user.dir", &dir);
     text
 }
 
 fn read_line(path: &str) -> Option<String> {
-    std::fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned())
+    std::fs::read_to_string(path)
+        .ok()
+        .map(|text| text.trim_end().to_owned())
 }
 
 /// `Thu Nov 26 23:09:00 UTC 2026`, as Java's `Date` prints, in UTC.
 pub(super) fn java_date(wall_ms: i64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
     let seconds = wall_ms.div_euclid(1000);
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // Days since 1 March of year 0, in eras of 400 years: the civil-from-days method.
@@ -91,7 +128,11 @@ pub(super) fn java_date(wall_ms: i64) -> String {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 2 } else { shifted_month - 10 };
+    let month = if shifted_month < 10 {
+        shifted_month + 2
+    } else {
+        shifted_month - 10
+    };
     let year = year_of_era + era * 400 + i64::from(month < 2);
     format!(
         "{} {} {day:02} {:02}:{:02}:{:02} UTC {year}",

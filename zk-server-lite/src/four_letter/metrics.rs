@@ -40,9 +40,20 @@ impl Summary {
     }
 
     fn print(&self, name: &str, text: &mut String) {
-        let (count, sum) = (self.count.load(Ordering::Relaxed), self.sum.load(Ordering::Relaxed));
-        let min = if count == 0 { 0 } else { self.min.load(Ordering::Relaxed) };
-        let average = if count == 0 { 0.0 } else { sum as f64 / count as f64 };
+        let (count, sum) = (
+            self.count.load(Ordering::Relaxed),
+            self.sum.load(Ordering::Relaxed),
+        );
+        let min = if count == 0 {
+            0
+        } else {
+            self.min.load(Ordering::Relaxed)
+        };
+        let average = if count == 0 {
+            0.0
+        } else {
+            sum as f64 / count as f64
+        };
         let max = self.max.load(Ordering::Relaxed);
         let _ = write!(
             text,
@@ -146,15 +157,30 @@ pub(super) fn mntr(shared: &Shared) -> Result<String, Halted> {
     }
     line("uptime", &shared.clock.now().as_millis());
     line("auth_failed_count", &counters.auth_failed);
-    line("non_mtls_remote_conn_count", &core.links().filter(|link| !link.peer.ip().is_loopback()).count());
-    line("non_mtls_local_conn_count", &core.links().filter(|link| link.peer.ip().is_loopback()).count());
+    line(
+        "non_mtls_remote_conn_count",
+        &core
+            .links()
+            .filter(|link| !link.peer.ip().is_loopback())
+            .count(),
+    );
+    line(
+        "non_mtls_local_conn_count",
+        &core
+            .links()
+            .filter(|link| link.peer.ip().is_loopback())
+            .count(),
+    );
     line("outstanding_tls_handshake", &0);
     line("connection_drop_probability", &"0.0");
     line("connection_request_count", &counters.connection_requests);
     line("connection_rejected", &read(&metrics.rejected));
     line("connection_revalidate_count", &counters.revalidations);
     line("stale_sessions_expired", &counters.expired_sessions);
-    line("sessionless_connections_expired", &read(&metrics.sessionless));
+    line(
+        "sessionless_connections_expired",
+        &read(&metrics.sessionless),
+    );
     line("snap_count", &0);
     line("diff_count", &0);
     line("looking_count", &0);
@@ -173,11 +199,15 @@ pub(super) fn mntr(shared: &Shared) -> Result<String, Halted> {
 
 fn open_descriptors() -> Option<usize> {
     // The listing itself has one open.
-    std::fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count().saturating_sub(1))
+    std::fs::read_dir("/proc/self/fd")
+        .ok()
+        .map(|entries| entries.count().saturating_sub(1))
 }
 
 fn max_descriptors() -> Option<u64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))?;
     line.split_whitespace().nth(3)?.parse().ok()
 }

@@ -46,12 +46,19 @@ impl Word {
 }
 
 /// The version whose behaviour this server has; scripts take it apart.
-const VERSION: &str = concat!("3.9.3-zk-server-lite-", env!("CARGO_PKG_VERSION"), ", built on 2024-10-17 23:21 UTC");
+const VERSION: &str = concat!(
+    "3.9.3-zk-server-lite-",
+    env!("CARGO_PKG_VERSION"),
+    ", built on 2024-10-17 23:21 UTC"
+);
 
 /// The whole answer to a word. The connection ends with it.
 pub(crate) fn answer(shared: &Shared, word: Word, argument: Option<i64>) -> Result<String, Halted> {
     if !shared.config.four_letter_words.allows(word.name()) {
-        return Ok(format!("{} is not executed because it is not in the whitelist.\n", word.name()));
+        return Ok(format!(
+            "{} is not executed because it is not in the whitelist.\n",
+            word.name()
+        ));
     }
     let begun = Instant::now();
     let text = match word {
@@ -84,7 +91,11 @@ pub(crate) fn answer(shared: &Shared, word: Word, argument: Option<i64>) -> Resu
         Word::Hash => stats::hash(shared)?,
         Word::Mntr => metrics::mntr(shared)?,
     };
-    tracing::debug!(word = word.name(), took_us = begun.elapsed().as_micros() as u64, "answered a four-letter word");
+    tracing::debug!(
+        word = word.name(),
+        took_us = begun.elapsed().as_micros() as u64,
+        "answered a four-letter word"
+    );
     Ok(text)
 }
 

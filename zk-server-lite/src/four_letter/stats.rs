@@ -58,14 +58,21 @@ fn head(core: &Core, info: &ConnectionInfo, text: &mut String) {
     let link = core.link(info.conn);
     let peer = link.map_or_else(String::new, |link| link.peer.to_string());
     // Interest bits of a selection key: 1 = read, 4 = write.
-    let ops = link.map_or(0, |link| u8::from(link.may_read()) + if link.is_blocked() { 4 } else { 0 });
-    let _ = write!(text, " /{peer}[{ops:x}](queued={},recved={},sent={}", info.queued, info.received, info.sent);
+    let ops = link.map_or(0, |link| {
+        u8::from(link.may_read()) + if link.is_blocked() { 4 } else { 0 }
+    });
+    let _ = write!(
+        text,
+        " /{peer}[{ops:x}](queued={},recved={},sent={}",
+        info.queued, info.received, info.sent
+    );
 }
 
 pub(super) fn cons(shared: &Shared) -> Result<String, Halted> {
     let core = shared.core()?;
     let (now, wall) = (shared.clock.now(), wall_ms());
-    let wall_of = |time: crate::time::Time| wall - i64::try_from(now.since(time).as_millis()).unwrap_or(0);
+    let wall_of =
+        |time: crate::time::Time| wall - i64::try_from(now.since(time).as_millis()).unwrap_or(0);
     let mut text = String::new();
     for info in core.engine.connections() {
         head(&core, &info, &mut text);
@@ -102,7 +109,11 @@ pub(super) fn cons(shared: &Shared) -> Result<String, Halted> {
 pub(super) fn hash(shared: &Shared) -> Result<String, Halted> {
     let core = shared.core()?;
     let tree = core.engine.tree();
-    Ok(format!("ZooKeeper zxid: 0x{:x}, digest: {}, digestVersion: 2\n", tree.last_zxid().0, tree.digest()))
+    Ok(format!(
+        "ZooKeeper zxid: 0x{:x}, digest: {}, digestVersion: 2\n",
+        tree.last_zxid().0,
+        tree.digest()
+    ))
 }
 
 /// The names of `cons`.

@@ -10,7 +10,9 @@ use crate::node::halt::Halted;
 
 pub(super) fn wchs(shared: &Shared) -> Result<String, Halted> {
     let (connections, paths, total) = shared.core()?.engine.watch_summary();
-    Ok(format!("{connections} connections watching {paths} paths\nTotal watches:{total}\n"))
+    Ok(format!(
+        "{connections} connections watching {paths} paths\nTotal watches:{total}\n"
+    ))
 }
 
 pub(super) fn wchp(shared: &Shared) -> Result<String, Halted> {
@@ -52,15 +54,27 @@ pub(super) fn dump(shared: &Shared) -> Result<String, Halted> {
     };
     let buckets = core.engine.sessions_by_deadline();
     let count: usize = buckets.values().map(Vec::len).sum();
-    let mut text = format!("SessionTracker dump:\nSession Sets ({})/({count}):\n", buckets.len());
+    let mut text = format!(
+        "SessionTracker dump:\nSession Sets ({})/({count}):\n",
+        buckets.len()
+    );
     for (deadline, sessions) in &buckets {
         let _ = writeln!(text, "{} expire at {}:", sessions.len(), date(*deadline));
         for session in sessions {
             let _ = writeln!(text, "\t0x{:x}", session.0);
         }
     }
-    let ephemerals: Vec<_> = core.engine.tree().all_ephemerals().filter(|(_, paths)| !paths.is_empty()).collect();
-    let _ = write!(text, "ephemeral nodes dump:\nSessions with Ephemerals ({}):\n", ephemerals.len());
+    let ephemerals: Vec<_> = core
+        .engine
+        .tree()
+        .all_ephemerals()
+        .filter(|(_, paths)| !paths.is_empty())
+        .collect();
+    let _ = write!(
+        text,
+        "ephemeral nodes dump:\nSessions with Ephemerals ({}):\n",
+        ephemerals.len()
+    );
     for (session, paths) in ephemerals {
         let _ = writeln!(text, "0x{:x}:", session.0);
         for path in paths {
@@ -71,13 +85,23 @@ pub(super) fn dump(shared: &Shared) -> Result<String, Halted> {
     let mut connections: BTreeMap<crate::time::Time, Vec<String>> = BTreeMap::new();
     for (deadline, sessions) in &buckets {
         for session in sessions {
-            let Some(link) = core.engine.connection_of(*session).and_then(|conn| core.link(conn)) else { continue };
+            let Some(link) = core
+                .engine
+                .connection_of(*session)
+                .and_then(|conn| core.link(conn))
+            else {
+                continue;
+            };
             let line = format!("\tip: /{} sessionId: 0x{:x}", link.peer, session.0);
             connections.entry(*deadline).or_default().push(line);
         }
     }
     let count: usize = connections.values().map(Vec::len).sum();
-    let _ = write!(text, "Connections dump:\nConnections Sets ({})/({count}):\n", connections.len());
+    let _ = write!(
+        text,
+        "Connections dump:\nConnections Sets ({})/({count}):\n",
+        connections.len()
+    );
     for (deadline, lines) in connections {
         let _ = writeln!(text, "{} expire at {}:", lines.len(), date(deadline));
         for line in lines {

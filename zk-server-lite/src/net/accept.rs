@@ -17,7 +17,11 @@ const BACKLOG: i32 = 1024;
 
 /// Binds with `SO_REUSEADDR`, so that a restart on the same port need not wait for old connections.
 pub(crate) fn bind(address: SocketAddr, backlog: Option<u32>) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         // As Java: an IPv6 wildcard also takes IPv4.
@@ -25,7 +29,11 @@ pub(crate) fn bind(address: SocketAddr, backlog: Option<u32>) -> io::Result<std:
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(backlog.and_then(|backlog| i32::try_from(backlog).ok()).unwrap_or(BACKLOG))?;
+    socket.listen(
+        backlog
+            .and_then(|backlog| i32::try_from(backlog).ok())
+            .unwrap_or(BACKLOG),
+    )?;
     Ok(socket.into())
 }
 
@@ -60,11 +68,17 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener) {
 fn is_peers_fault(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
     )
 }
 
-fn admit(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) -> Result<(), crate::node::halt::Halted> {
+fn admit(
+    shared: &Arc<Shared>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Result<(), crate::node::halt::Halted> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "a connection died young");
         return Ok(());

@@ -58,7 +58,9 @@ pub(crate) async fn run<R: AsyncRead + Unpin>(shared: Arc<Shared>, link: Arc<Lin
         decoder: FrameDecoder::new(shared.config.jute_max_buffer),
     };
     // A halted server drops its sockets with everything else.
-    let Ok(()) = serve(&shared, &link, inbound).await else { return };
+    let Ok(()) = serve(&shared, &link, inbound).await else {
+        return;
+    };
     let _ = shared.dismiss(&link);
 }
 
@@ -114,7 +116,11 @@ async fn begin<R: AsyncRead + Unpin>(
             return Ok(Begin::Nothing);
         }
     }
-    if let Some(word) = inbound.partial.first_chunk().and_then(four_letter::Word::parse) {
+    if let Some(word) = inbound
+        .partial
+        .first_chunk()
+        .and_then(four_letter::Word::parse)
+    {
         let mut argument = None;
         if word.has_argument() {
             while inbound.partial.len() < 12 {
@@ -122,7 +128,9 @@ async fn begin<R: AsyncRead + Unpin>(
                     return Ok(Begin::Nothing);
                 }
             }
-            argument = inbound.partial[4..].first_chunk().map(|bytes| i64::from_be_bytes(*bytes));
+            argument = inbound.partial[4..]
+                .first_chunk()
+                .map(|bytes| i64::from_be_bytes(*bytes));
         }
         return Ok(Begin::Word(word, argument));
     }
@@ -147,7 +155,11 @@ async fn begin<R: AsyncRead + Unpin>(
 }
 
 /// Reads on into the partial frame. False when the connection is at its end.
-async fn more<R: AsyncRead + Unpin>(shared: &Shared, link: &Link, inbound: &mut Inbound<R>) -> bool {
+async fn more<R: AsyncRead + Unpin>(
+    shared: &Shared,
+    link: &Link,
+    inbound: &mut Inbound<R>,
+) -> bool {
     shared.faults.wait_thawed(&shared.halt).await;
     inbound.partial.reserve(256);
     tokio::select! {
@@ -224,9 +236,7 @@ async fn next<R: AsyncRead + Unpin>(
         if woken.as_mut().poll(cx).is_ready() {
             return Poll::Ready(News::Woken);
         }
-        if link.is_blocked()
-            && link.poll_flush(cx).is_ready()
-        {
+        if link.is_blocked() && link.poll_flush(cx).is_ready() {
             return Poll::Ready(News::Flushed);
         }
         if !link.may_read() {

@@ -30,7 +30,9 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 
     pub(crate) fn now(&self) -> Time {
@@ -40,7 +42,11 @@ impl Clock {
 
 /// The wall clock in milliseconds: for ctime, mtime and the log's records, and nothing else.
 pub(crate) fn wall_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        })
 }
 
 /// Where transactions go before they may be applied.
@@ -181,7 +187,11 @@ impl Shared {
     }
 
     /// Whether a connection from there may be had.
-    pub(crate) fn admit(&self, peer: SocketAddr, sender: Sender) -> Result<Result<Arc<Link>, &'static str>, Halted> {
+    pub(crate) fn admit(
+        &self,
+        peer: SocketAddr,
+        sender: Sender,
+    ) -> Result<Result<Arc<Link>, &'static str>, Halted> {
         let mut core = self.core()?;
         let (total, each) = (self.config.max_cnxns, self.config.max_client_cnxns);
         if total > 0 && core.links.len() >= total {
@@ -232,7 +242,11 @@ impl Shared {
             core.engine.handle_frame(link.id, &frame, now, wall);
         }
         self.drain(core, now, &mut bench.touched)?;
-        let spare = core.engine.output(link.id).filter(|out| out.is_empty()).map(std::mem::take);
+        let spare = core
+            .engine
+            .output(link.id)
+            .filter(|out| out.is_empty())
+            .map(std::mem::take);
         let allowed = self.allowed(core, link.id);
         link.allow_reading(allowed);
         let _ = core;
@@ -250,7 +264,10 @@ impl Shared {
     }
 
     /// Tells the engine something and does what comes of it.
-    pub(crate) fn with_engine<T>(&self, tell: impl FnOnce(&mut Engine, Time) -> T) -> Result<T, Halted> {
+    pub(crate) fn with_engine<T>(
+        &self,
+        tell: impl FnOnce(&mut Engine, Time) -> T,
+    ) -> Result<T, Halted> {
         let mut bench = self.take_bench();
         let told = {
             let mut core = self.core()?;
@@ -280,7 +297,12 @@ impl Shared {
     }
 
     /// Passes transactions on and collects output.
-    fn drain(&self, core: &mut Core, now: Time, touched: &mut Vec<Arc<Link>>) -> Result<(), Halted> {
+    fn drain(
+        &self,
+        core: &mut Core,
+        now: Time,
+        touched: &mut Vec<Arc<Link>>,
+    ) -> Result<(), Halted> {
         loop {
             core.engine.take_appends(&mut core.appends);
             if core.appends.is_empty() {
@@ -298,7 +320,9 @@ impl Shared {
         core.engine.take_dirty(&mut core.dirty);
         let mut dirty = std::mem::take(&mut core.dirty);
         for conn in dirty.drain(..) {
-            let Some(link) = core.links.get(&conn).cloned() else { continue };
+            let Some(link) = core.links.get(&conn).cloned() else {
+                continue;
+            };
             self.collect(core, &link);
             touched.push(link);
         }
@@ -332,7 +356,11 @@ impl Shared {
     }
 
     fn allowed(&self, core: &mut Core, conn: ConnId) -> bool {
-        core.engine.may_read(conn) && core.engine.output(conn).is_none_or(|out| out.len() < UNSENT_PAUSE)
+        core.engine.may_read(conn)
+            && core
+                .engine
+                .output(conn)
+                .is_none_or(|out| out.len() < UNSENT_PAUSE)
     }
 }
 

@@ -37,7 +37,10 @@ impl Halt {
     /// Ends the server because it must not go on. The first reason stays.
     pub(crate) fn fail(&self, failure: Failure) {
         tracing::error!(%failure, "the server stops");
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(failure);
         self.token.cancel();
     }
 
@@ -51,7 +54,10 @@ impl Halt {
     }
 
     pub(crate) fn failure(&self) -> Option<Failure> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Ends the server if the holder is dropped by a panic.

@@ -52,10 +52,12 @@ impl Sender {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(half) => half.try_write(bytes),
-            Self::Duplex(_) => match self.poll_write(&mut Context::from_waker(Waker::noop()), bytes) {
-                Poll::Ready(done) => done,
-                Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-            },
+            Self::Duplex(_) => {
+                match self.poll_write(&mut Context::from_waker(Waker::noop()), bytes) {
+                    Poll::Ready(done) => done,
+                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            }
         }
     }
 }
@@ -259,7 +261,10 @@ impl Link {
 }
 
 /// True when all is written; false when the peer takes no more now.
-fn write_all(bytes: &mut BytesMut, write: &mut impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<bool> {
+fn write_all(
+    bytes: &mut BytesMut,
+    write: &mut impl FnMut(&[u8]) -> io::Result<usize>,
+) -> io::Result<bool> {
     let mut at = 0;
     while at < bytes.len() {
         match write(&bytes[at..]) {

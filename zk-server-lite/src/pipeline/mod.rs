@@ -204,11 +204,10 @@ impl Engine {
     /// Ends the engine and gives its state back, as far as it was applied: a server in memory is started again with it.
     #[must_use]
     pub fn into_database(self) -> Database {
-        let sessions = self.tracker.iter().collect();
-        Database {
-            tree: self.tree,
-            sessions,
-        }
+        let mut database = Database::for_restore(self.config.extended_types);
+        database.sessions = self.tracker.iter().collect();
+        database.tree = self.tree;
+        database
     }
 
     /// A connection was accepted.
