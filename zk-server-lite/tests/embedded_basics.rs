@@ -7,7 +7,10 @@ use zk_proto::{ErrorCode, OpCode, SessionId};
 use zk_server_lite::{AfterSwallow, ZkServer};
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 #[test]
@@ -22,7 +25,10 @@ fn serves_over_tcp() {
     assert_eq!(client.get("/a").as_deref(), Some(&b"two"[..]));
     client.ping();
     assert_eq!(server.sessions(), [session.id]);
-    assert_eq!(client.ask(OpCode::CLOSE_SESSION, &raw::Nothing).header.err, ErrorCode::OK);
+    assert_eq!(
+        client.ask(OpCode::CLOSE_SESSION, &raw::Nothing).header.err,
+        ErrorCode::OK
+    );
     client.expect_closed();
     assert_eq!(server.sessions(), []);
 }
@@ -34,7 +40,11 @@ fn a_reattached_session_keeps_its_ephemerals_and_takes_the_old_connection() {
     let (mut first, session) = Raw::session(address, 5000);
     assert_eq!(first.create("/e", b"", 1), ErrorCode::OK);
     let mut second = Raw::connect(address);
-    assert!(second.handshake(5000, session.id, &session.password).is_some());
+    assert!(
+        second
+            .handshake(5000, session.id, &session.password)
+            .is_some()
+    );
     first.expect_closed();
     assert!(second.get("/e").is_some());
     let mut stranger = Raw::connect(address);
@@ -56,7 +66,12 @@ fn stops_and_starts_again_on_the_same_port_with_the_same_data() {
     let server = runtime.block_on(stopped.restart()).unwrap();
     assert_eq!(server.addr(), Some(address));
     let mut client = Raw::connect(address);
-    assert!(client.handshake(5000, session.id, &session.password).is_some(), "the session lives on");
+    assert!(
+        client
+            .handshake(5000, session.id, &session.password)
+            .is_some(),
+        "the session lives on"
+    );
     assert_eq!(client.get("/kept").as_deref(), Some(&b"x"[..]));
     let stopped = runtime.block_on(server.crash());
     let server = runtime.block_on(stopped.restart()).unwrap();
@@ -67,14 +82,22 @@ fn stops_and_starts_again_on_the_same_port_with_the_same_data() {
 #[test]
 fn several_in_a_process_and_drop_frees_the_port() {
     let runtime = runtime();
-    let servers: Vec<_> = (0..4).map(|_| runtime.block_on(ZkServer::start()).unwrap()).collect();
+    let servers: Vec<_> = (0..4)
+        .map(|_| runtime.block_on(ZkServer::start()).unwrap())
+        .collect();
     for (number, server) in servers.iter().enumerate() {
         let (mut client, _) = Raw::session(server.addr().unwrap(), 5000);
-        assert_eq!(client.create("/n", number.to_string().as_bytes(), 0), ErrorCode::OK);
+        assert_eq!(
+            client.create("/n", number.to_string().as_bytes(), 0),
+            ErrorCode::OK
+        );
     }
     for (number, server) in servers.iter().enumerate() {
         let (mut client, _) = Raw::session(server.addr().unwrap(), 5000);
-        assert_eq!(client.get("/n").as_deref(), Some(number.to_string().as_bytes()));
+        assert_eq!(
+            client.get("/n").as_deref(),
+            Some(number.to_string().as_bytes())
+        );
     }
     let address = servers[0].addr().unwrap();
     drop(servers);
@@ -85,7 +108,11 @@ fn several_in_a_process_and_drop_frees_the_port() {
 fn a_pipe_inside_the_process_needs_no_port_and_no_moving_clock() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     // The user's time is paused: the server's is not.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let server = ZkServer::builder().no_port().start().await.unwrap();
         assert_eq!(server.addr(), None);
@@ -113,10 +140,21 @@ fn a_pipe_that_is_not_read_fills_and_goes_on_when_it_is() {
         pipe.write_all(&hello).await.unwrap();
         let mut welcome = [0; 41];
         pipe.read_exact(&mut welcome).await.unwrap();
-        pipe.write_all(&raw::request(1, OpCode::CREATE, &raw::create("/big", &[7; 50_000], 0))).await.unwrap();
-        let get = zk_proto::session::PathWatchRequest { path: "/big".into(), watch: false };
+        pipe.write_all(&raw::request(
+            1,
+            OpCode::CREATE,
+            &raw::create("/big", &[7; 50_000], 0),
+        ))
+        .await
+        .unwrap();
+        let get = zk_proto::session::PathWatchRequest {
+            path: "/big".into(),
+            watch: false,
+        };
         for xid in 2..22 {
-            pipe.write_all(&raw::request(xid, OpCode::GET_DATA, &get)).await.unwrap();
+            pipe.write_all(&raw::request(xid, OpCode::GET_DATA, &get))
+                .await
+                .unwrap();
         }
         for xid in 1..22 {
             let length = pipe.read_u32().await.unwrap();
@@ -141,14 +179,24 @@ fn fault_hooks_do_what_they_say() {
     assert!(client.reply().is_none());
     assert!(other.get("/swallowed").is_some());
     let mut client = Raw::connect(address);
-    assert!(client.handshake(5000, session.id, &session.password).is_some());
+    assert!(
+        client
+            .handshake(5000, session.id, &session.password)
+            .is_some()
+    );
 
     // Cut: the session lives on.
     assert!(server.cut_connection(session.id));
     client.expect_closed();
-    eventually("the connection is forgotten", || !server.cut_connection(session.id));
+    eventually("the connection is forgotten", || {
+        !server.cut_connection(session.id)
+    });
     let mut client = Raw::connect(address);
-    assert!(client.handshake(5000, session.id, &session.password).is_some());
+    assert!(
+        client
+            .handshake(5000, session.id, &session.password)
+            .is_some()
+    );
 
     // Expired: its ephemerals go and it cannot come back.
     assert_eq!(client.create("/e", b"", 1), ErrorCode::OK);
@@ -157,7 +205,11 @@ fn fault_hooks_do_what_they_say() {
     client.expect_closed();
     assert!(other.get("/e").is_none());
     let mut client = Raw::connect(address);
-    assert!(client.handshake(5000, session.id, &session.password).is_none());
+    assert!(
+        client
+            .handshake(5000, session.id, &session.password)
+            .is_none()
+    );
 
     // Refused, and no longer.
     server.refuse_connections(true);
@@ -176,25 +228,47 @@ fn fault_hooks_do_what_they_say() {
     // Frozen: nothing is heard, and all of it later.
     server.freeze();
     other.send(OpCode::PING, &raw::Nothing);
-    other.stream.set_read_timeout(Some(std::time::Duration::from_millis(100))).unwrap();
+    other
+        .stream
+        .set_read_timeout(Some(std::time::Duration::from_millis(100)))
+        .unwrap();
     let mut byte = [0];
-    assert!(other.stream.peek(&mut byte).is_err(), "a frozen server answered");
+    assert!(
+        other.stream.peek(&mut byte).is_err(),
+        "a frozen server answered"
+    );
     other.stream.set_read_timeout(Some(raw::PATIENCE)).unwrap();
     server.thaw();
     assert!(other.reply().is_some());
 
     // Silence: open, and deaf.
     server.swallow_next_reply(OpCode::GET_DATA, AfterSwallow::Silence);
-    other.send(OpCode::GET_DATA, &zk_proto::session::PathWatchRequest { path: "/".into(), watch: false });
-    other.stream.set_read_timeout(Some(std::time::Duration::from_millis(100))).unwrap();
+    other.send(
+        OpCode::GET_DATA,
+        &zk_proto::session::PathWatchRequest {
+            path: "/".into(),
+            watch: false,
+        },
+    );
+    other
+        .stream
+        .set_read_timeout(Some(std::time::Duration::from_millis(100)))
+        .unwrap();
     let read = other.stream.peek(&mut byte);
-    assert!(read.is_err(), "the connection is neither closed nor answered: {read:?}");
+    assert!(
+        read.is_err(),
+        "the connection is neither closed nor answered: {read:?}"
+    );
 }
 
 #[test]
 fn sessions_expire_by_themselves_and_pings_keep_them() {
     let server = runtime()
-        .block_on(ZkServer::builder().tick_time(std::time::Duration::from_millis(50)).start())
+        .block_on(
+            ZkServer::builder()
+                .tick_time(std::time::Duration::from_millis(50))
+                .start(),
+        )
         .unwrap();
     let address = server.addr().unwrap();
     let (mut silent, _) = Raw::session(address, 200);

@@ -10,8 +10,13 @@ use zk_server_lite::ZkServer;
 use zk_server_lite::config::Whitelist;
 
 fn start(change: impl FnOnce(&mut zk_server_lite::config::ServerConfig)) -> ZkServer {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(ZkServer::builder().configure(change).start()).unwrap()
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime
+        .block_on(ZkServer::builder().configure(change).start())
+        .unwrap()
 }
 
 #[test]
@@ -26,7 +31,10 @@ fn each_word_has_its_text() {
     assert_eq!(word(address, "ruok"), "imok");
     assert_eq!(word(address, "isro"), "rw");
     let srvr = word(address, "srvr");
-    let keys: Vec<_> = srvr.lines().map(|line| line.split(':').next().unwrap()).collect();
+    let keys: Vec<_> = srvr
+        .lines()
+        .map(|line| line.split(':').next().unwrap())
+        .collect();
     assert_eq!(
         keys,
         [
@@ -42,22 +50,54 @@ fn each_word_has_its_text() {
         ]
     );
     // Four of the start, and ours; two transactions: the session and the node.
-    assert!(srvr.contains("Zxid: 0x2\nMode: standalone\nNode count: 5\n"), "{srvr}");
+    assert!(
+        srvr.contains("Zxid: 0x2\nMode: standalone\nNode count: 5\n"),
+        "{srvr}"
+    );
     let stat = word(address, "stat");
-    assert!(stat.contains("\nClients:\n /127.0.0.1:") && stat.contains("](queued=0,recved=3,sent=3)\n"), "{stat}");
+    assert!(
+        stat.contains("\nClients:\n /127.0.0.1:") && stat.contains("](queued=0,recved=3,sent=3)\n"),
+        "{stat}"
+    );
     let cons = word(address, "cons");
-    assert!(cons.contains(&format!(",sid={sid},lop=EXIS,est=")) && cons.contains(",to=5000,lcxid=0x2,lzxid=0x2,"), "{cons}");
+    assert!(
+        cons.contains(&format!(",sid={sid},lop=EXIS,est="))
+            && cons.contains(",to=5000,lcxid=0x2,lzxid=0x2,"),
+        "{cons}"
+    );
     assert!(cons.ends_with(")\n\n"));
-    assert_eq!(word(address, "wchs"), "1 connections watching 1 paths\nTotal watches:1\n");
+    assert_eq!(
+        word(address, "wchs"),
+        "1 connections watching 1 paths\nTotal watches:1\n"
+    );
     assert_eq!(word(address, "wchc"), format!("{sid}\n\t/e\n\n"));
     assert_eq!(word(address, "wchp"), format!("/e\n\t{sid}\n\n"));
     let dump = word(address, "dump");
-    assert!(dump.starts_with("SessionTracker dump:\nSession Sets (1)/(1):\n1 expire at "), "{dump}");
-    assert!(dump.contains(&format!("ephemeral nodes dump:\nSessions with Ephemerals (1):\n{sid}:\n\t/e\n")), "{dump}");
-    assert!(dump.contains("Connections dump:\nConnections Sets (1)/(1):\n") && dump.contains(&format!(" sessionId: {sid}\n")));
+    assert!(
+        dump.starts_with("SessionTracker dump:\nSession Sets (1)/(1):\n1 expire at "),
+        "{dump}"
+    );
+    assert!(
+        dump.contains(&format!(
+            "ephemeral nodes dump:\nSessions with Ephemerals (1):\n{sid}:\n\t/e\n"
+        )),
+        "{dump}"
+    );
+    assert!(
+        dump.contains("Connections dump:\nConnections Sets (1)/(1):\n")
+            && dump.contains(&format!(" sessionId: {sid}\n"))
+    );
     let conf = word(address, "conf");
-    assert!(conf.starts_with(&format!("clientPort={}\nsecureClientPort=-1\ndataDir=\n", address.port())), "{conf}");
-    assert!(conf.contains("tickTime=500\nmaxClientCnxns=0\nminSessionTimeout=1000\nmaxSessionTimeout=10000\n"));
+    assert!(
+        conf.starts_with(&format!(
+            "clientPort={}\nsecureClientPort=-1\ndataDir=\n",
+            address.port()
+        )),
+        "{conf}"
+    );
+    assert!(conf.contains(
+        "tickTime=500\nmaxClientCnxns=0\nminSessionTimeout=1000\nmaxSessionTimeout=10000\n"
+    ));
     assert!(word(address, "envi").starts_with("Environment:\nzookeeper.version=3.9"));
     assert_eq!(word(address, "dirs"), "datadir_size: 0\nlogdir_size: 0\n");
     assert_eq!(word(address, "gtmk"), "306");
@@ -75,7 +115,10 @@ fn each_word_has_its_text() {
         "zk_outstanding_requests\t0",
         "zk_cnt_fsynctime\t0",
     ] {
-        assert!(mntr.lines().any(|found| found == line), "{line} is not in\n{mntr}");
+        assert!(
+            mntr.lines().any(|found| found == line),
+            "{line} is not in\n{mntr}"
+        );
     }
     assert_eq!(word(address, "crst"), "Connection stats reset.\n");
     assert_eq!(word(address, "srst"), "Server stats reset.\n");
@@ -85,9 +128,13 @@ fn each_word_has_its_text() {
 
 #[test]
 fn only_listed_words_are_answered() {
-    let server = start(|config| config.four_letter_words = Whitelist::Only(vec!["srvr".to_owned()]));
+    let server =
+        start(|config| config.four_letter_words = Whitelist::Only(vec!["srvr".to_owned()]));
     let address = server.addr().unwrap();
-    assert_eq!(word(address, "ruok"), "ruok is not executed because it is not in the whitelist.\n");
+    assert_eq!(
+        word(address, "ruok"),
+        "ruok is not executed because it is not in the whitelist.\n"
+    );
     assert!(word(address, "srvr").starts_with("Zookeeper version: "));
     // Not a word: a length of 2 GB.
     assert_eq!(word(address, "abcd"), "");

@@ -10,7 +10,8 @@ use bytes::{Bytes, BytesMut};
 use zk_proto::frame::{begin_frame, end_frame};
 use zk_proto::jute::{Decode, Encode, Reader};
 use zk_proto::session::{
-    ConnectRequest, ConnectResponse, CreateRequest, PathWatchRequest, ReplyHeader, RequestHeader, SetDataRequest,
+    ConnectRequest, ConnectResponse, CreateRequest, PathWatchRequest, ReplyHeader, RequestHeader,
+    SetDataRequest,
 };
 use zk_proto::{Acl, ErrorCode, OpCode, SessionId, Xid, Zxid};
 
@@ -49,12 +50,19 @@ impl Raw {
     /// A connection with a new session.
     pub fn session(address: SocketAddr, timeout_ms: i32) -> (Self, Session) {
         let mut raw = Self::connect(address);
-        let session = raw.handshake(timeout_ms, SessionId(0), &[0; 16]).expect("a session");
+        let session = raw
+            .handshake(timeout_ms, SessionId(0), &[0; 16])
+            .expect("a session");
         (raw, session)
     }
 
     /// Asks for a session; None when refused.
-    pub fn handshake(&mut self, timeout_ms: i32, id: SessionId, password: &[u8]) -> Option<Session> {
+    pub fn handshake(
+        &mut self,
+        timeout_ms: i32,
+        id: SessionId,
+        password: &[u8],
+    ) -> Option<Session> {
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: Zxid(0),
@@ -65,7 +73,8 @@ impl Raw {
         };
         self.send_record(&request);
         let frame = self.frame().expect("an answer");
-        let response = ConnectResponse::decode(&mut Reader::new(&frame, "ConnectResponse")).unwrap();
+        let response =
+            ConnectResponse::decode(&mut Reader::new(&frame, "ConnectResponse")).unwrap();
         (response.timeout > 0).then(|| Session {
             id: response.session_id,
             password: response.passwd.0.unwrap_or_default(),
@@ -111,7 +120,10 @@ impl Raw {
         let frame = self.frame()?;
         let mut reader = Reader::new(&frame, "Reply");
         let header = ReplyHeader::decode(&mut reader).unwrap();
-        Some(Reply { header, body: frame.slice(16..) })
+        Some(Reply {
+            header,
+            body: frame.slice(16..),
+        })
     }
 
     /// Sends a request and waits for its reply.
@@ -123,26 +135,56 @@ impl Raw {
     }
 
     pub fn create(&mut self, path: &str, data: &[u8], flags: i32) -> ErrorCode {
-        self.ask(OpCode::CREATE, &create(path, data, flags)).header.err
+        self.ask(OpCode::CREATE, &create(path, data, flags))
+            .header
+            .err
     }
 
     pub fn set(&mut self, path: &str, data: &[u8]) -> ErrorCode {
         let data = Some(Bytes::copy_from_slice(data));
-        self.ask(OpCode::SET_DATA, &SetDataRequest { path: path.into(), data, version: -1 }).header.err
+        self.ask(
+            OpCode::SET_DATA,
+            &SetDataRequest {
+                path: path.into(),
+                data,
+                version: -1,
+            },
+        )
+        .header
+        .err
     }
 
     /// Data of a node; None when there is no such node.
     pub fn get(&mut self, path: &str) -> Option<Bytes> {
-        let reply = self.ask(OpCode::GET_DATA, &PathWatchRequest { path: path.into(), watch: false });
+        let reply = self.ask(
+            OpCode::GET_DATA,
+            &PathWatchRequest {
+                path: path.into(),
+                watch: false,
+            },
+        );
         match reply.header.err {
-            ErrorCode::OK => Some(Reader::new(&reply.body, "GetDataResponse").buffer("data").unwrap().unwrap_or_default()),
+            ErrorCode::OK => Some(
+                Reader::new(&reply.body, "GetDataResponse")
+                    .buffer("data")
+                    .unwrap()
+                    .unwrap_or_default(),
+            ),
             ErrorCode::NO_NODE => None,
             other => panic!("getData {path}: {other:?}"),
         }
     }
 
     pub fn exists(&mut self, path: &str, watch: bool) -> ErrorCode {
-        self.ask(OpCode::EXISTS, &PathWatchRequest { path: path.into(), watch }).header.err
+        self.ask(
+            OpCode::EXISTS,
+            &PathWatchRequest {
+                path: path.into(),
+                watch,
+            },
+        )
+        .header
+        .err
     }
 
     /// Sends a ping and takes its answer.
