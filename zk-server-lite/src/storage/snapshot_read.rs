@@ -202,7 +202,8 @@ impl<F: FnMut() -> io::Result<Option<Block>>> Image<F> {
         }
         self.nodes(restore)?;
         self.seal()?;
-        let digest = self.digest()?;
+        // Taken before the snapshot began, it says nothing about it.
+        let digest = self.digest()?.filter(|(at, _)| *at >= zxid);
         restore.snapshot_loaded(zxid, digest);
         Ok(())
     }
