@@ -247,7 +247,7 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_fuzzy_snapshot_and_the_log_lead_to_the_tree_that_served(steps in prop::collection::vec(step(), 1..50)) {

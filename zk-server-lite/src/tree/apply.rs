@@ -325,9 +325,10 @@ impl DataTree {
                 .collect::<Vec<_>>()
         };
         for path in paths.unwrap_or_else(|| owned(self)) {
-            let still_its_own = self
-                .find(&path)
-                .is_some_and(|id| self.slab.get(id).stat.owner == session.0);
+            // One that is gone already still moves its parent's pzxid, which a fuzzy snapshot may hold from before.
+            let still_its_own = self.find(&path).is_none_or(|id| {
+                self.slab.get(id).stat.owner == session.0 || self.is_later(id, zxid.0)
+            });
             if still_its_own {
                 self.delete(&path, zxid, changes);
             }
