@@ -167,7 +167,7 @@ impl World {
         Xid(client.xid)
     }
 
-    fn next_frame(&mut self, client: &mut Client) -> Option<Bytes> {
+    pub(crate) fn next_frame(&mut self, client: &mut Client) -> Option<Bytes> {
         if let Some(out) = self.engine.output(client.conn) {
             client.unread.unsplit(out.split());
         }
