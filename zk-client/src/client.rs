@@ -21,8 +21,9 @@ use crate::session::{SessionEvents, SessionState, Trust};
 
 /// A session with ZooKeeper. Cheap to clone; all clones, and all views made of them, share one session.
 ///
-/// The session's task ends with the last handle: it closes the session at the server if it is connected then, and lets go
-/// of the socket. [`close`](Self::close) does the same and says whether it worked.
+/// The session's task ends with the last handle: it closes the session at the server if it is connected then (and waits a
+/// second at most for the answer), and lets go of the socket. [`close`](Self::close) tries harder and says whether it
+/// worked.
 ///
 /// # Requests and lost connections
 ///

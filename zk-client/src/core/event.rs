@@ -110,6 +110,8 @@ pub(crate) enum Input<'a, S> {
     Probed { host: usize, writable: bool },
     /// End the session at the server, after what was sent.
     Close,
+    /// The last handle is gone.
+    LetGo,
     /// Only time has passed.
     Tick,
 }

@@ -58,6 +58,10 @@ use watches::{Delivery, Watches};
 /// First look for a server that takes writes, and the longest pause between two (section 15.7).
 const FIRST_PROBE_MS: u64 = 100;
 const LONGEST_PROBE_MS: u64 = 60_000;
+/// How long a client that nobody holds waits for the answer to its close.
+const LET_GO_MS: u64 = 1_000;
+/// With this much left to write there is no room for more requests.
+const FULL_BYTES: usize = 4 << 20;
 
 /// What a session is asked to be.
 #[derive(Debug)]
@@ -193,7 +197,8 @@ impl<S: Slot> SessionCore<S> {
             Input::Received(bytes) => self.received(now, bytes),
             Input::Disconnected => self.disconnected(now),
             Input::Probed { host, writable } => self.probed(now, host, writable),
-            Input::Close => self.close(now),
+            Input::Close => self.close(now, self.config.close_ms),
+            Input::LetGo => self.let_go(now),
             Input::Tick => {}
         }
     }
@@ -232,7 +237,7 @@ impl<S: Slot> SessionCore<S> {
 
     /// Whether more requests should be given in; more are taken all the same.
     pub(crate) fn has_room(&self) -> bool {
-        self.requests.has_room()
+        self.requests.has_room() && self.out.len() < FULL_BYTES
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -352,10 +357,9 @@ impl<S: Slot> SessionCore<S> {
             let gaps = self.watches.gaps();
             self.deliver(gaps);
         }
+        self.send_unsent(now);
         if self.closing.is_some() {
             self.send_close();
-        } else {
-            self.send_unsent(now);
         }
     }
 
@@ -446,11 +450,20 @@ impl<S: Slot> SessionCore<S> {
         }
     }
 
-    fn close(&mut self, now: Time) {
+    /// Nobody holds the client: there is no one to wait for, so without a connection the session is left to its timeout.
+    fn let_go(&mut self, now: Time) {
+        if matches!(self.phase, Phase::Live { .. }) {
+            self.close(now, LET_GO_MS.min(self.config.close_ms));
+        } else if self.closing.is_none() {
+            self.finish(End::Closed { confirmed: false });
+        }
+    }
+
+    fn close(&mut self, now: Time, patience_ms: u64) {
         if self.is_over() || self.closing.is_some() {
             return;
         }
-        self.closing = Some(now.plus(self.config.close_ms));
+        self.closing = Some(now.plus(patience_ms));
         match self.phase {
             Phase::Live { .. } => {
                 self.send_unsent(now);

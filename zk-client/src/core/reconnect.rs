@@ -73,7 +73,7 @@ impl Rotation {
     /// When to try after an attempt failed.
     pub(crate) fn after_failure(&mut self, now: Time) -> Time {
         self.failed += 1;
-        if self.failed % self.order.len() != 0 {
+        if !self.failed.is_multiple_of(self.order.len()) {
             return now;
         }
         let wait = FIRST_WAIT_MS

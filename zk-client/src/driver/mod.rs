@@ -154,7 +154,10 @@ impl Driver {
         worked |= self.poll_opening(cx);
         worked |= self.poll_read(cx);
         worked |= self.poll_probe(cx);
+        let had_room = self.core.has_room();
         self.poll_write(cx);
+        // What was written may have made room for requests that wait.
+        worked |= !had_room && self.core.has_room();
         self.publisher
             .trust
             .set(self.core.session_expiry().map_or(u64::MAX, |at| at.0));
@@ -205,7 +208,7 @@ impl Driver {
             if taken == 0 {
                 // The last handle is gone, or the client is being closed.
                 self.mailbox_open = false;
-                self.core.handle(now, Input::Close);
+                self.core.handle(now, Input::LetGo);
             }
             self.act();
             if taken < BATCH {
