@@ -18,11 +18,13 @@ use zk_proto::{OpCode, SessionId};
 use crate::config::{ServerConfig, Whitelist};
 use crate::faults::AfterSwallow;
 use crate::net::{accept, connection};
-use crate::node::core::{Clock, Core, MemoryJournal, Shared, wall_ms};
+use crate::node::core::{Clock, Core, Journal, MemoryJournal, Shared, wall_ms};
 use crate::node::halt::Failure;
 use crate::node::link::Sender;
+use crate::node::disk::{self, Store};
 use crate::node::ticker;
 use crate::pipeline::{Database, Engine};
+use crate::storage::SessionSecret;
 
 /// Bytes a pipe inside the process holds in each direction.
 const DUPLEX_BYTES: usize = 64 << 10;
@@ -39,6 +41,9 @@ pub enum StartError {
         /// The operating system's reason.
         source: io::Error,
     },
+    /// The data directory cannot be used: locked, damaged, or not to be read or written.
+    #[error("cannot use the data directory: {}", crate::node::disk::describe(.0))]
+    Storage(crate::storage::StorageError),
     /// The operating system gave no thread, no runtime or no randomness.
     #[error("cannot {action}")]
     System {
@@ -199,9 +204,7 @@ impl ZkServer {
     /// `host:port`, as clients take it. Empty without a port.
     #[must_use]
     pub fn connect_string(&self) -> String {
-        self.address
-            .map(|address| address.to_string())
-            .unwrap_or_default()
+        self.address.map(|address| address.to_string()).unwrap_or_default()
     }
 
     /// A connection inside the process, as if just accepted from the loopback address: bytes written to it are read by the
@@ -216,8 +219,7 @@ impl ZkServer {
             let (reader, writer) = tokio::io::split(theirs);
             let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
             if let Ok(Ok(link)) = shared.admit(peer, Sender::Duplex(writer.into())) {
-                self.handle
-                    .spawn(connection::run(Arc::clone(shared), link, reader));
+                self.handle.spawn(connection::run(Arc::clone(shared), link, reader));
             }
         }
         ours
@@ -237,22 +239,14 @@ impl ZkServer {
     /// Ends a session as if its time were up: its ephemerals go, its connection is closed, and it cannot be attached again.
     /// False if there is no such session.
     pub fn expire_session(&self, session: SessionId) -> bool {
-        self.tell(|engine, now| engine.expire_session(session, wall_ms(), now))
-            .unwrap_or(false)
+        self.tell(|engine, now| engine.expire_session(session, wall_ms(), now)).unwrap_or(false)
     }
 
     /// Cuts the connection a session is attached by; the session lives on. False if it has none.
     pub fn cut_connection(&self, session: SessionId) -> bool {
-        let Some(shared) = &self.shared else {
-            return false;
-        };
-        let Ok(core) = shared.core() else {
-            return false;
-        };
-        let link = core
-            .engine
-            .connection_of(session)
-            .and_then(|conn| core.link(conn));
+        let Some(shared) = &self.shared else { return false };
+        let Ok(core) = shared.core() else { return false };
+        let link = core.engine.connection_of(session).and_then(|conn| core.link(conn));
         if let Some(link) = link {
             link.cut();
         }
@@ -341,16 +335,8 @@ impl ZkServer {
             // The other end is dropped when the thread is done, however it ends.
             let _ = ended.await;
         }
-        let remains = self
-            .thread
-            .take()
-            .and_then(|thread| thread.join().ok().flatten())
-            .filter(|_| !crash);
-        StoppedServer {
-            config,
-            remains,
-            failure,
-        }
+        let remains = self.thread.take().and_then(|thread| thread.join().ok().flatten()).filter(|_| !crash);
+        StoppedServer { config, remains, failure }
     }
 
     fn tell<T>(&self, tell: impl FnOnce(&mut Engine, crate::time::Time) -> T) -> Option<T> {
@@ -406,10 +392,7 @@ async fn launch(config: ServerConfig, remains: Option<Remains>) -> Result<ZkServ
             let _ending: oneshot::Sender<()> = ending;
             run(config, remains, ready)
         })
-        .map_err(|source| StartError::System {
-            action: "start the server's thread",
-            source,
-        })?;
+        .map_err(|source| StartError::System { action: "start the server's thread", source })?;
     match waits.await {
         Ok(Ok(up)) => Ok(ZkServer {
             shared: Some(up.shared),
@@ -445,75 +428,79 @@ fn run(
         .enable_io()
         .enable_time()
         .build()
-        .map_err(|source| StartError::System {
-            action: "make a runtime",
-            source,
-        })
+        .map_err(|source| StartError::System { action: "make a runtime", source })
         .and_then(|runtime| Ok((prepare(config, remains, &runtime)?, runtime)));
-    let ((shared, listener, secret), runtime) = match prepared {
+    let (Prepared { shared, listener, secret, mut store }, runtime) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             let _ = ready.send(Err(error));
             return None;
         }
     };
-    let address = listener
-        .as_ref()
-        .and_then(|listener| listener.local_addr().ok());
+    let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
     if let Some(address) = address {
         shared.metrics.set_port(address.port());
     }
-    let up = Up {
-        shared: Arc::clone(&shared),
-        handle: runtime.handle().clone(),
-        address,
-    };
+    let up = Up { shared: Arc::clone(&shared), handle: runtime.handle().clone(), address };
     let stop = shared.halt.token().clone();
     runtime.block_on(async {
         tokio::spawn(ticker::run(Arc::clone(&shared)));
         if let Some(listener) = listener {
             tokio::spawn(accept::run(Arc::clone(&shared), listener));
         }
+        if let Some(store) = &store
+            && shared.config.purge_interval_hours > 0
+        {
+            let purge = Arc::new(store.purger(shared.config.purge_retain));
+            tokio::spawn(purge_regularly(Arc::clone(&shared), purge));
+        }
         if ready.send(Ok(up)).is_err() {
             shared.halt.stop();
         }
         stop.cancelled().await;
     });
+    // What was submitted is made safe and answered while the sockets are still there.
+    if let Some(store) = &mut store {
+        store.stop(&shared);
+    }
     // Ends every connection.
     drop(runtime);
+    if store.is_some() {
+        return None;
+    }
     let core = Arc::into_inner(shared)?.into_core()?;
-    Some(Remains {
-        database: core.into_engine().into_database(),
-        secret,
-    })
+    Some(Remains { database: core.into_engine().into_database(), secret })
 }
 
-type Prepared = (Arc<Shared>, Option<tokio::net::TcpListener>, [u8; 32]);
+async fn purge_regularly(shared: Arc<Shared>, purge: Arc<impl Fn() + Send + Sync + 'static>) {
+    let _guard = shared.halt.guard("purge");
+    let hours = shared.config.purge_interval_hours;
+    let interval = Duration::from_secs(hours.saturating_mul(3600));
+    loop {
+        let purge = Arc::clone(&purge);
+        // It logs its own errors; the thread that ran it matters to nobody.
+        let _ = tokio::task::spawn_blocking(move || purge()).await;
+        tokio::select! {
+            () = shared.halt.token().cancelled() => return,
+            () = tokio::time::sleep(interval) => {}
+        }
+    }
+}
+
+/// Everything a server needs before it serves.
+struct Prepared {
+    shared: Arc<Shared>,
+    listener: Option<tokio::net::TcpListener>,
+    secret: [u8; 32],
+    store: Option<Store>,
+}
 
 fn prepare(
     config: ServerConfig,
     remains: Option<Remains>,
     runtime: &tokio::runtime::Runtime,
 ) -> Result<Prepared, StartError> {
-    let (database, secret) = match remains {
-        Some(remains) => (remains.database, remains.secret),
-        None => {
-            let mut secret = [0; 32];
-            getrandom::fill(&mut secret).map_err(|error| StartError::System {
-                action: "get randomness",
-                source: io::Error::other(error),
-            })?;
-            (Database::empty(config.extended_types), secret)
-        }
-    };
-    let clock = Clock::new();
-    // Wall time, unlike Java's monotonic time, makes ids of different starts differ for sure.
-    let millis = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        });
-    let engine = Engine::new(config.engine(secret, millis), database, clock.now());
+    // The port first: a second server on the same port must not touch the directory.
     let _context = runtime.enter();
     let listener = config
         .client_address
@@ -523,8 +510,36 @@ fn prepare(
                 .map_err(|source| StartError::Listen { address, source })
         })
         .transpose()?;
-    let core = Core::new(engine, Box::new(MemoryJournal));
-    let shared = Arc::new(Shared::new(core, clock, config));
-    shared.faults.attach_runtime(runtime.handle().clone());
-    Ok((shared, listener, secret))
+    let clock = Clock::new();
+    // Wall time, unlike Java's monotonic time, makes ids of different starts differ for sure.
+    let millis = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    let serve = |database, secret, journal: Box<dyn Journal>, config: ServerConfig| {
+        let engine = Engine::new(config.engine(secret, millis), database, clock.now());
+        let shared = Arc::new(Shared::new(Core::new(engine, journal), clock, config));
+        shared.faults.attach_runtime(runtime.handle().clone());
+        shared
+    };
+    if let Some(dir) = config.data_dir.clone() {
+        let opened = disk::open(&config, &dir).map_err(StartError::Storage)?;
+        let (secret, took) = (opened.secret, opened.took);
+        let (database, journal, mut store, log) = opened.into_parts(&config);
+        let shared = serve(database, secret, journal, config);
+        shared.metrics.recovery.add(took);
+        store
+            .start(&shared, log)
+            .map_err(|source| StartError::System { action: "start the log thread", source })?;
+        return Ok(Prepared { shared, listener, secret, store: Some(store) });
+    }
+    let (database, secret) = match remains {
+        Some(remains) => (remains.database, remains.secret),
+        None => {
+            let secret = SessionSecret::random()
+                .map_err(|source| StartError::System { action: "get randomness", source })?;
+            (Database::empty(config.extended_types), *secret.bytes())
+        }
+    };
+    let shared = serve(database, secret, Box::new(MemoryJournal), config);
+    Ok(Prepared { shared, listener, secret, store: None })
 }

@@ -54,6 +54,9 @@ pub(crate) trait Journal: Send + std::fmt::Debug {
     /// Takes transactions in order. `Some` says that all up to there are already safe; otherwise somebody else will call
     /// the engine when they are.
     fn submit(&mut self, group: &mut Vec<Append>) -> Result<Option<Zxid>, Failure>;
+
+    /// Nothing comes any more; a crash leaves everything as it is.
+    fn close(&mut self, crash: bool);
 }
 
 /// A server in memory: safe as soon as it is said.
@@ -66,6 +69,8 @@ impl Journal for MemoryJournal {
         group.clear();
         Ok(last)
     }
+
+    fn close(&mut self, _crash: bool) {}
 }
 
 /// See the [module page](self).
@@ -103,6 +108,10 @@ impl Core {
 
     pub(crate) fn connection_count(&self) -> usize {
         self.links.len()
+    }
+
+    pub(crate) fn close_journal(&mut self, crash: bool) {
+        self.journal.close(crash);
     }
 
     /// Takes the engine out, for a server in memory that is started again.

@@ -6,6 +6,7 @@
 //! await or, with the exception of `forceSync=no`, across a system call.
 
 pub(crate) mod core;
+pub(crate) mod disk;
 pub(crate) mod halt;
 pub(crate) mod link;
 pub(crate) mod ticker;
