@@ -19,9 +19,9 @@ use crate::config::{ServerConfig, Whitelist};
 use crate::faults::AfterSwallow;
 use crate::net::{accept, connection};
 use crate::node::core::{Clock, Core, Journal, MemoryJournal, Shared, wall_ms};
+use crate::node::disk::{self, Store};
 use crate::node::halt::Failure;
 use crate::node::link::Sender;
-use crate::node::disk::{self, Store};
 use crate::node::ticker;
 use crate::pipeline::{Database, Engine};
 use crate::storage::SessionSecret;
@@ -204,7 +204,9 @@ impl ZkServer {
     /// `host:port`, as clients take it. Empty without a port.
     #[must_use]
     pub fn connect_string(&self) -> String {
-        self.address.map(|address| address.to_string()).unwrap_or_default()
+        self.address
+            .map(|address| address.to_string())
+            .unwrap_or_default()
     }
 
     /// A connection inside the process, as if just accepted from the loopback address: bytes written to it are read by the
@@ -219,7 +221,8 @@ impl ZkServer {
             let (reader, writer) = tokio::io::split(theirs);
             let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
             if let Ok(Ok(link)) = shared.admit(peer, Sender::Duplex(writer.into())) {
-                self.handle.spawn(connection::run(Arc::clone(shared), link, reader));
+                self.handle
+                    .spawn(connection::run(Arc::clone(shared), link, reader));
             }
         }
         ours
@@ -239,14 +242,22 @@ impl ZkServer {
     /// Ends a session as if its time were up: its ephemerals go, its connection is closed, and it cannot be attached again.
     /// False if there is no such session.
     pub fn expire_session(&self, session: SessionId) -> bool {
-        self.tell(|engine, now| engine.expire_session(session, wall_ms(), now)).unwrap_or(false)
+        self.tell(|engine, now| engine.expire_session(session, wall_ms(), now))
+            .unwrap_or(false)
     }
 
     /// Cuts the connection a session is attached by; the session lives on. False if it has none.
     pub fn cut_connection(&self, session: SessionId) -> bool {
-        let Some(shared) = &self.shared else { return false };
-        let Ok(core) = shared.core() else { return false };
-        let link = core.engine.connection_of(session).and_then(|conn| core.link(conn));
+        let Some(shared) = &self.shared else {
+            return false;
+        };
+        let Ok(core) = shared.core() else {
+            return false;
+        };
+        let link = core
+            .engine
+            .connection_of(session)
+            .and_then(|conn| core.link(conn));
         if let Some(link) = link {
             link.cut();
         }
@@ -335,8 +346,16 @@ impl ZkServer {
             // The other end is dropped when the thread is done, however it ends.
             let _ = ended.await;
         }
-        let remains = self.thread.take().and_then(|thread| thread.join().ok().flatten()).filter(|_| !crash);
-        StoppedServer { config, remains, failure }
+        let remains = self
+            .thread
+            .take()
+            .and_then(|thread| thread.join().ok().flatten())
+            .filter(|_| !crash);
+        StoppedServer {
+            config,
+            remains,
+            failure,
+        }
     }
 
     fn tell<T>(&self, tell: impl FnOnce(&mut Engine, crate::time::Time) -> T) -> Option<T> {
@@ -392,7 +411,10 @@ async fn launch(config: ServerConfig, remains: Option<Remains>) -> Result<ZkServ
             let _ending: oneshot::Sender<()> = ending;
             run(config, remains, ready)
         })
-        .map_err(|source| StartError::System { action: "start the server's thread", source })?;
+        .map_err(|source| StartError::System {
+            action: "start the server's thread",
+            source,
+        })?;
     match waits.await {
         Ok(Ok(up)) => Ok(ZkServer {
             shared: Some(up.shared),
@@ -428,20 +450,37 @@ fn run(
         .enable_io()
         .enable_time()
         .build()
-        .map_err(|source| StartError::System { action: "make a runtime", source })
+        .map_err(|source| StartError::System {
+            action: "make a runtime",
+            source,
+        })
         .and_then(|runtime| Ok((prepare(config, remains, &runtime)?, runtime)));
-    let (Prepared { shared, listener, secret, mut store }, runtime) = match prepared {
+    let (
+        Prepared {
+            shared,
+            listener,
+            secret,
+            mut store,
+        },
+        runtime,
+    ) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             let _ = ready.send(Err(error));
             return None;
         }
     };
-    let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let address = listener
+        .as_ref()
+        .and_then(|listener| listener.local_addr().ok());
     if let Some(address) = address {
         shared.metrics.set_port(address.port());
     }
-    let up = Up { shared: Arc::clone(&shared), handle: runtime.handle().clone(), address };
+    let up = Up {
+        shared: Arc::clone(&shared),
+        handle: runtime.handle().clone(),
+        address,
+    };
     let stop = shared.halt.token().clone();
     runtime.block_on(async {
         tokio::spawn(ticker::run(Arc::clone(&shared)));
@@ -469,7 +508,10 @@ fn run(
         return None;
     }
     let core = Arc::into_inner(shared)?.into_core()?;
-    Some(Remains { database: core.into_engine().into_database(), secret })
+    Some(Remains {
+        database: core.into_engine().into_database(),
+        secret,
+    })
 }
 
 async fn purge_regularly(shared: Arc<Shared>, purge: Arc<impl Fn() + Send + Sync + 'static>) {
@@ -514,7 +556,9 @@ fn prepare(
     // Wall time, unlike Java's monotonic time, makes ids of different starts differ for sure.
     let millis = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        });
     let serve = |database, secret, journal: Box<dyn Journal>, config: ServerConfig| {
         let engine = Engine::new(config.engine(secret, millis), database, clock.now());
         let shared = Arc::new(Shared::new(Core::new(engine, journal), clock, config));
@@ -529,17 +573,32 @@ fn prepare(
         shared.metrics.recovery.add(took);
         store
             .start(&shared, log)
-            .map_err(|source| StartError::System { action: "start the log thread", source })?;
-        return Ok(Prepared { shared, listener, secret, store: Some(store) });
+            .map_err(|source| StartError::System {
+                action: "start the log thread",
+                source,
+            })?;
+        return Ok(Prepared {
+            shared,
+            listener,
+            secret,
+            store: Some(store),
+        });
     }
     let (database, secret) = match remains {
         Some(remains) => (remains.database, remains.secret),
         None => {
-            let secret = SessionSecret::random()
-                .map_err(|source| StartError::System { action: "get randomness", source })?;
+            let secret = SessionSecret::random().map_err(|source| StartError::System {
+                action: "get randomness",
+                source,
+            })?;
             (Database::empty(config.extended_types), *secret.bytes())
         }
     };
     let shared = serve(database, secret, Box::new(MemoryJournal), config);
-    Ok(Prepared { shared, listener, secret, store: None })
+    Ok(Prepared {
+        shared,
+        listener,
+        secret,
+        store: None,
+    })
 }

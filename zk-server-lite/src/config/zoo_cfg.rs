@@ -1,1 +1,582 @@
-//! The keys of `zoo.cfg`: which there are, what they mean here, and which are refused.
+//! The keys of `zoo.cfg`: what each means here, which are known and have no effect, and what refuses a start.
+//!
+//! What Apache ZooKeeper takes only as a JVM property `zookeeper.X` is taken here as `X`, with or without the prefix. A
+//! feature that is not built is warned about by name; only an ensemble is refused, since serving alone in its place would
+//! split it. A malformed value is refused with its line: guessing would be worse.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::properties::{self, MalformedEscape, Property};
+use super::{ServerConfig, SnapshotCompression, Whitelist};
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file's syntax.
+    #[error(transparent)]
+    Syntax(#[from] MalformedEscape),
+    /// A value that its key cannot have.
+    #[error("line {line}: {key}={value}: expected {expected}")]
+    Value {
+        /// Counted from 1.
+        line: usize,
+        /// The key.
+        key: String,
+        /// Its value as written.
+        value: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A key that must be there.
+    #[error("{0} is not set")]
+    Missing(&'static str),
+    /// An ensemble's configuration.
+    #[error(
+        "line {line}: {key}: this server runs alone; ensembles are not supported, remove the server.N lines"
+    )]
+    Ensemble {
+        /// Counted from 1.
+        line: usize,
+        /// The key.
+        key: String,
+    },
+    /// Two values that contradict each other.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+/// Something a start is not refused for, to be logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigWarning {
+    /// A known key of something this server does not have.
+    NoEffect {
+        /// Counted from 1.
+        line: usize,
+        /// The key.
+        key: String,
+        /// What it belongs to.
+        feature: &'static str,
+    },
+    /// A key nobody knows.
+    Unknown {
+        /// Counted from 1.
+        line: usize,
+        /// The key.
+        key: String,
+    },
+}
+
+impl std::fmt::Display for ConfigWarning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoEffect { line, key, feature } => {
+                write!(
+                    f,
+                    "line {line}: {key} has no effect: this server has no {feature}"
+                )
+            }
+            Self::Unknown { line, key } => write!(f, "line {line}: {key} is not a known key"),
+        }
+    }
+}
+
+/// Keys of what this server does not have, by feature. A name ending in `.` stands for all that begin with it.
+const NO_EFFECT: &[(&str, &[&str])] = &[
+    (
+        "TLS",
+        &[
+            "secureClientPort",
+            "secureClientPortAddress",
+            "ssl.",
+            "sslQuorum",
+            "sslQuorumReloadCertFiles",
+            "client.certReload",
+            "client.portUnification",
+            "portUnification",
+            "X509AuthenticationProvider.",
+            "fips-mode",
+            "outstandingHandshake.limit",
+            "netty.",
+        ],
+    ),
+    (
+        "SASL and no pluggable authentication",
+        &[
+            "authProvider.",
+            "quorum.auth.",
+            "quorum.cnxn.threads.size",
+            "sessionRequireClientSASLAuth",
+            "allowSaslFailedClients",
+            "kerberos.",
+            "sasl.",
+            "enforce.auth.",
+            "DigestAuthenticationProvider.digestAlg",
+            "ensembleAuthName",
+            "letAnySaslUserDoX",
+        ],
+    ),
+    ("admin server", &["admin."]),
+    ("metrics provider", &["metricsProvider."]),
+    (
+        "ensemble",
+        &[
+            "initLimit",
+            "syncLimit",
+            "connectToLearnerMasterLimit",
+            "electionAlg",
+            "electionPortBindRetry",
+            "quorumListenOnAllIPs",
+            "peerType",
+            "syncEnabled",
+            "observerMasterPort",
+            "observer.",
+            "reconfigEnabled",
+            "standaloneEnabled",
+            "localSessionsEnabled",
+            "localSessionsUpgradingEnabled",
+            "group.",
+            "weight.",
+            "oraclePath",
+            "leaderServes",
+            "cnxTimeout",
+            "multiAddress.",
+            "commitLogCount",
+            "readonlymode.enabled",
+            "learner.",
+            "leader.",
+            "closeSessionTxn.enabled",
+            "snapshotSizeFactor",
+        ],
+    ),
+    (
+        "setting of its own for it",
+        &[
+            "emulate353TTLNodes",
+            "maxResponseCacheSize",
+            "maxGetChildrenResponseCacheSize",
+            "watchManagerName",
+            "audit.",
+            "flushDelay",
+            "maxWriteQueuePollTime",
+            "maxBatchSize",
+            "tcpKeepAlive",
+            "serverCnxnFactory",
+            "jvm.pause.",
+            "nio.",
+            "commitProcessor.",
+            "digest.enabled",
+            "compressedTransactionLog",
+            "fsync.warningthresholdms",
+            "warnThresholdMs",
+            "request_throttle_",
+            "request.throttle.",
+            "throttled_op_wait_time",
+            "connection_throttle_",
+            "connectionMaxTokens",
+            "connectionTokenFillTime",
+            "connectionTokenFillCount",
+            "connectionFreezeTime",
+            "connectionDropIncrease",
+            "connectionDropDecrease",
+            "connectionDecreaseRatio",
+            "connection_throttle_weight_enabled",
+            "requestThrottleLimit",
+            "requestThrottleStallTime",
+            "requestThrottleDropStale",
+            "requestStaleLatencyCheck",
+            "requestStaleConnectionCheck",
+            "largeRequestThreshold",
+            "largeRequestMaxBytes",
+            "jute.maxbuffer.extrasize",
+            "db.autocreate",
+            "globalOutstandingLimit.enabled",
+            "intBufferStartingSizeBytes",
+            "maxDelayedObserverRequests",
+            "serializeLastProcessedZxid.enabled",
+            "superUser",
+            "test.",
+        ],
+    ),
+];
+
+/// Reads a `zoo.cfg` into a configuration.
+///
+/// ```
+/// let text = "tickTime=2000\ndataDir=/var/lib/zookeeper\nclientPort=2181\nadmin.serverPort=8080\n";
+/// let (config, warnings) = zk_server_lite::config::zoo_cfg::parse(text)?;
+/// assert_eq!(config.max_timeout_ms(), 40_000);
+/// assert_eq!(warnings[0].to_string(), "line 4: admin.serverPort has no effect: this server has no admin server");
+/// # Ok::<(), zk_server_lite::config::zoo_cfg::ConfigError>(())
+/// ```
+///
+/// # Errors
+/// When a value is malformed, a required key is missing, or the file describes an ensemble.
+pub fn parse(text: &str) -> Result<(ServerConfig, Vec<ConfigWarning>), ConfigError> {
+    let mut draft = Draft::default();
+    let mut warnings = Vec::new();
+    for property in properties::parse(text)? {
+        draft.take(&property, &mut warnings)?;
+    }
+    Ok((draft.finish()?, warnings))
+}
+
+/// What was read so far.
+#[derive(Debug, Default)]
+struct Draft {
+    config: ServerConfig,
+    tick_seen: bool,
+    port: Option<u16>,
+    address: Option<IpAddr>,
+}
+
+/// A property whose value is being read.
+struct Value<'a>(&'a Property);
+
+impl Value<'_> {
+    fn refuse(&self, expected: &'static str) -> ConfigError {
+        let Property { line, key, value } = self.0;
+        ConfigError::Value {
+            line: *line,
+            key: key.clone(),
+            value: value.clone(),
+            expected,
+        }
+    }
+
+    /// Java trims numbers.
+    fn number<T: FromStr>(&self, expected: &'static str) -> Result<T, ConfigError> {
+        self.0
+            .value
+            .trim()
+            .parse()
+            .map_err(|_| self.refuse(expected))
+    }
+
+    fn count<T: FromStr>(&self) -> Result<T, ConfigError> {
+        self.number("a number, not negative")
+    }
+
+    /// `-1` stands for the default.
+    fn timeout(&self) -> Result<Option<i32>, ConfigError> {
+        let ms: i32 = self.number("milliseconds, or -1")?;
+        match ms {
+            -1 => Ok(None),
+            1.. => Ok(Some(ms)),
+            _ => Err(self.refuse("milliseconds, or -1")),
+        }
+    }
+
+    fn millis(&self) -> Result<Duration, ConfigError> {
+        self.number("milliseconds").map(Duration::from_millis)
+    }
+
+    fn truth(&self) -> Result<bool, ConfigError> {
+        match self.0.value.trim().to_ascii_lowercase().as_str() {
+            "true" | "yes" => Ok(true),
+            "false" | "no" => Ok(false),
+            _ => Err(self.refuse("true or false")),
+        }
+    }
+
+    fn path(&self) -> Result<PathBuf, ConfigError> {
+        match self.0.value.trim() {
+            "" => Err(self.refuse("a directory")),
+            path => Ok(PathBuf::from(path)),
+        }
+    }
+}
+
+impl Draft {
+    fn take(
+        &mut self,
+        property: &Property,
+        warnings: &mut Vec<ConfigWarning>,
+    ) -> Result<(), ConfigError> {
+        let value = Value(property);
+        let config = &mut self.config;
+        let key = property
+            .key
+            .strip_prefix("zookeeper.")
+            .unwrap_or(&property.key);
+        match key {
+            "dataDir" => config.data_dir = Some(value.path()?),
+            "dataLogDir" => config.data_log_dir = Some(value.path()?),
+            "clientPort" => self.port = Some(value.number("a port from 0 to 65535")?),
+            "clientPortAddress" => self.address = Some(resolve(&value)?),
+            "clientPortListenBacklog" => {
+                let backlog: i32 = value.number("a number, or -1")?;
+                config.backlog = u32::try_from(backlog).ok();
+            }
+            "tickTime" => {
+                config.tick_ms = value.number("milliseconds, at least 1")?;
+                if config.tick_ms == 0 {
+                    return Err(value.refuse("milliseconds, at least 1"));
+                }
+                self.tick_seen = true;
+            }
+            "minSessionTimeout" => config.min_session_timeout = value.timeout()?,
+            "maxSessionTimeout" => config.max_session_timeout = value.timeout()?,
+            "maxClientCnxns" => config.max_client_cnxns = value.count()?,
+            "maxCnxns" => config.max_cnxns = value.count()?,
+            "nio.sessionlessCnxnTimeout" => config.sessionless_timeout = value.millis()?,
+            "jute.maxbuffer" => {
+                config.jute_max_buffer = value.number("bytes")?;
+                if i32::try_from(config.jute_max_buffer).is_err() {
+                    return Err(value.refuse("bytes, below 2 GiB"));
+                }
+            }
+            "clientTcpKeepAlive" => config.tcp_keep_alive = value.truth()?,
+            "4lw.commands.whitelist" => config.four_letter_words = whitelist(&property.value),
+            "snapCount" => config.snap_count = value.count()?,
+            "snapSizeLimitInKb" => config.snap_size_limit_kb = kibibytes(&value)?,
+            "preAllocSize" => config.pre_alloc_kb = kibibytes(&value)?,
+            "txnLogSizeLimitInKb" => config.txn_log_size_limit_kb = kibibytes(&value)?,
+            "forceSync" => config.force_sync = value.truth()?,
+            "snapshot.trust.empty" => config.trust_empty = value.truth()?,
+            "snapshot.compression.method" => {
+                config.snapshot_compression = match property.value.trim() {
+                    "" => SnapshotCompression::None,
+                    "gz" => SnapshotCompression::Gzip,
+                    "snappy" => SnapshotCompression::Snappy,
+                    _ => return Err(value.refuse("gz, snappy or nothing")),
+                }
+            }
+            "autopurge.snapRetainCount" => config.purge_retain = value.count::<usize>()?.max(3),
+            "autopurge.purgeInterval" => {
+                config.purge_interval_hours = value.number("hours, 0 for never")?
+            }
+            "extendedTypesEnabled" => config.extended_types = value.truth()?,
+            "enforceQuota" => config.enforce_quota = value.truth()?,
+            "skipACL" => config.skip_acl = value.truth()?,
+            "DigestAuthenticationProvider.superDigest" => {
+                config.super_digest =
+                    Some(property.value.trim().to_owned()).filter(|digest| !digest.is_empty());
+            }
+            "DigestAuthenticationProvider.enabled" => config.digest_auth = value.truth()?,
+            "globalOutstandingLimit" => config.global_outstanding_limit = value.count()?,
+            "zkServerLite.maxUnsentBytes" => config.max_unsent = value.number("bytes")?,
+            "znode.container.checkIntervalMs" => {
+                config.container_check_interval = value.millis()?;
+                if config.container_check_interval.is_zero() {
+                    return Err(value.refuse("milliseconds, at least 1"));
+                }
+            }
+            "znode.container.maxPerMinute" => config.container_max_per_minute = value.count()?,
+            "znode.container.maxNeverUsedIntervalMs" => {
+                config.container_max_never_used = value.millis()?
+            }
+            "dynamicConfigFile" => {
+                return Err(ConfigError::Ensemble {
+                    line: property.line,
+                    key: property.key.clone(),
+                });
+            }
+            _ if key.starts_with("server.") => {
+                return Err(ConfigError::Ensemble {
+                    line: property.line,
+                    key: property.key.clone(),
+                });
+            }
+            _ => warnings.push(match feature(key) {
+                Some(feature) => ConfigWarning::NoEffect {
+                    line: property.line,
+                    key: property.key.clone(),
+                    feature,
+                },
+                None => ConfigWarning::Unknown {
+                    line: property.line,
+                    key: property.key.clone(),
+                },
+            }),
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<ServerConfig, ConfigError> {
+        if self.config.data_dir.is_none() {
+            return Err(ConfigError::Missing("dataDir"));
+        }
+        if !self.tick_seen {
+            return Err(ConfigError::Missing("tickTime"));
+        }
+        let config = &mut self.config;
+        if config.min_timeout_ms() > config.max_timeout_ms() {
+            return Err(ConfigError::Contradiction(format!(
+                "minSessionTimeout {} is above maxSessionTimeout {}",
+                config.min_timeout_ms(),
+                config.max_timeout_ms()
+            )));
+        }
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        match (self.port, self.address) {
+            (Some(port), address) => {
+                config.client_address = Some(SocketAddr::new(address.unwrap_or(any), port))
+            }
+            (None, Some(_)) => {
+                return Err(ConfigError::Contradiction(
+                    "clientPortAddress is set but clientPort is not".to_owned(),
+                ));
+            }
+            // Without TLS the plain port is the only way in.
+            (None, None) => return Err(ConfigError::Missing("clientPort")),
+        }
+        Ok(self.config)
+    }
+}
+
+/// −1 and less switch a size off.
+fn kibibytes(value: &Value<'_>) -> Result<u64, ConfigError> {
+    let size: i64 = value.number("kibibytes")?;
+    match u64::try_from(size).unwrap_or(0) {
+        size if size.checked_mul(1024).is_some() => Ok(size),
+        _ => Err(value.refuse("kibibytes")),
+    }
+}
+
+fn whitelist(value: &str) -> Whitelist {
+    let words: Vec<_> = value
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if words.iter().any(|word| word == "*") {
+        Whitelist::All
+    } else {
+        Whitelist::Only(words)
+    }
+}
+
+fn resolve(value: &Value<'_>) -> Result<IpAddr, ConfigError> {
+    let host = value
+        .0
+        .value
+        .trim()
+        .trim_start_matches('[')
+        .trim_end_matches(']');
+    (host, 0)
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut addresses| addresses.next())
+        .map(|address| address.ip())
+        .ok_or_else(|| value.refuse("an address of this machine, or a name that resolves to one"))
+}
+
+fn feature(key: &str) -> Option<&'static str> {
+    let belongs =
+        |name: &&str| *name == key || (name.ends_with(['.', '_']) && key.starts_with(name));
+    NO_EFFECT
+        .iter()
+        .find(|(_, keys)| keys.iter().any(|name| belongs(&name)))
+        .map(|(feature, _)| *feature)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str = "tickTime=2000\ndataDir=/data\nclientPort=2181\n";
+
+    fn with(lines: &str) -> Result<(ServerConfig, Vec<ConfigWarning>), ConfigError> {
+        parse(&format!("{BASE}{lines}"))
+    }
+
+    #[test]
+    fn debians_own_file_is_taken_without_a_warning_that_matters() {
+        let (config, warnings) =
+            with("initLimit=10\nsyncLimit=5\nmaxClientCnxns=60\nautopurge.snapRetainCount=1\n")
+                .unwrap();
+        assert_eq!(config.tick_ms, 2000);
+        assert_eq!(config.client_address, Some("0.0.0.0:2181".parse().unwrap()));
+        assert_eq!(
+            (config.min_timeout_ms(), config.max_timeout_ms()),
+            (4000, 40_000)
+        );
+        assert_eq!(config.purge_retain, 3, "never fewer than three");
+        assert_eq!(
+            warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [
+                "line 4: initLimit has no effect: this server has no ensemble",
+                "line 5: syncLimit has no effect: this server has no ensemble"
+            ]
+        );
+    }
+
+    #[test]
+    fn properties_of_the_jvm_are_keys_with_and_without_their_prefix() {
+        for prefix in ["", "zookeeper."] {
+            let lines = format!(
+                "{prefix}znode.container.checkIntervalMs=50\n{prefix}DigestAuthenticationProvider.superDigest=super:x=\n\
+                 {prefix}skipACL=yes\n{prefix}forceSync=no\n{prefix}jute.maxbuffer=4096\n{prefix}4lw.commands.whitelist=ruok, mntr\n"
+            );
+            let (config, warnings) = with(&lines).unwrap();
+            assert_eq!(warnings, []);
+            assert_eq!(config.container_check_interval, Duration::from_millis(50));
+            assert_eq!(config.super_digest.as_deref(), Some("super:x="));
+            assert!(config.skip_acl && !config.force_sync);
+            assert_eq!(config.jute_max_buffer, 4096);
+            assert!(
+                config.four_letter_words.allows("mntr") && !config.four_letter_words.allows("srvr")
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_named_and_what_nobody_knows_too() {
+        let (_, warnings) = with("secureClientPort=2281\nssl.keyStore.location=/x\nauthProvider.1=y\nadmin.enableServer=false\nfoo=1\n").unwrap();
+        let texts: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        assert!(texts[0].ends_with("no TLS") && texts[1].ends_with("no TLS"));
+        assert!(texts[2].contains("SASL") && texts[3].contains("admin server"));
+        assert_eq!(texts[4], "line 8: foo is not a known key");
+    }
+
+    #[test]
+    fn malformed_values_are_refused_with_their_line() {
+        for (line, expected) in [
+            (
+                "maxClientCnxns=many",
+                "line 4: maxClientCnxns=many: expected a number, not negative",
+            ),
+            (
+                "tickTime=0",
+                "line 4: tickTime=0: expected milliseconds, at least 1",
+            ),
+            (
+                "clientPort=70000",
+                "line 4: clientPort=70000: expected a port from 0 to 65535",
+            ),
+            (
+                "forceSync=perhaps",
+                "line 4: forceSync=perhaps: expected true or false",
+            ),
+            (
+                "snapshot.compression.method=zip",
+                "line 4: snapshot.compression.method=zip: expected gz, snappy or nothing",
+            ),
+            (
+                "minSessionTimeout=-2",
+                "line 4: minSessionTimeout=-2: expected milliseconds, or -1",
+            ),
+        ] {
+            assert_eq!(with(line).unwrap_err().to_string(), expected);
+        }
+        assert!(matches!(
+            with("server.1=a:2888:3888"),
+            Err(ConfigError::Ensemble { line: 4, .. })
+        ));
+        assert_eq!(
+            parse("tickTime=1\nclientPort=1").unwrap_err(),
+            ConfigError::Missing("dataDir")
+        );
+        assert_eq!(
+            parse("dataDir=/d\nclientPort=1").unwrap_err(),
+            ConfigError::Missing("tickTime")
+        );
+        assert!(with("minSessionTimeout=50000").is_err());
+    }
+}

@@ -25,8 +25,8 @@ use crate::config::{ServerConfig, SnapshotCompression};
 use crate::pipeline::{Append, Database};
 use crate::session::password::Secret;
 use crate::storage::{
-    Compression, DataDir, Disk, History, LogOptions, RealDisk, RecoverOptions, SessionSecret, SnapshotWriter,
-    StorageError, TxnLog, purge, recover,
+    Compression, DataDir, Disk, History, LogOptions, RealDisk, RecoverOptions, SessionSecret,
+    SnapshotWriter, StorageError, TxnLog, purge, recover,
 };
 use crate::tree::DataTree;
 
@@ -45,16 +45,33 @@ pub(crate) struct Opened {
 }
 
 /// Locks the directory, reads it, and makes it ready to be written.
-pub(crate) fn open(config: &ServerConfig, data_dir: &std::path::Path) -> Result<Opened, StorageError> {
+pub(crate) fn open(
+    config: &ServerConfig,
+    data_dir: &std::path::Path,
+) -> Result<Opened, StorageError> {
     let begun = Instant::now();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let dir = DataDir::open(&*disk, data_dir, config.data_log_dir.as_deref())?;
     let secret = *SessionSecret::open(&*disk, dir.snap_dir())?.bytes();
     let mut database = Database::empty(config.extended_types);
-    let options = RecoverOptions { trust_empty: config.trust_empty, ..RecoverOptions::default() };
-    let recovered = recover(&*disk, dir.snap_dir(), dir.log_dir(), &options, &mut database)?;
+    let options = RecoverOptions {
+        trust_empty: config.trust_empty,
+        ..RecoverOptions::default()
+    };
+    let recovered = recover(
+        &*disk,
+        dir.snap_dir(),
+        dir.log_dir(),
+        &options,
+        &mut database,
+    )?;
     if recovered.history == History::New {
-        let writer = SnapshotWriter::create(Arc::clone(&disk), dir.snap_dir(), Zxid(0), compression(config))?;
+        let writer = SnapshotWriter::create(
+            Arc::clone(&disk),
+            dir.snap_dir(),
+            Zxid(0),
+            compression(config),
+        )?;
         first_snapshot(writer, &database)?;
     }
     let options = LogOptions {
@@ -71,7 +88,14 @@ pub(crate) fn open(config: &ServerConfig, data_dir: &std::path::Path) -> Result<
         took_ms = took.as_millis() as u64,
         "the data directory is read"
     );
-    Ok(Opened { disk, dir, log, database, secret, took })
+    Ok(Opened {
+        disk,
+        dir,
+        log,
+        database,
+        secret,
+        took,
+    })
 }
 
 fn compression(config: &ServerConfig) -> Compression {
@@ -89,7 +113,9 @@ fn first_snapshot(mut writer: SnapshotWriter, database: &Database) -> Result<(),
     let mut cursor = database.tree.begin_snapshot(&mut out);
     while !database.tree.snapshot_chunk(&mut cursor, CHUNK, &mut out) {}
     writer.write(&out)?;
-    writer.finish(Some(database.tree.snapshot_digest())).map(drop)
+    writer
+        .finish(Some(database.tree.snapshot_digest()))
+        .map(drop)
 }
 
 /// The directory of a running server. Dropped last, since it holds the lock.
@@ -103,7 +129,10 @@ pub(crate) struct Store {
 
 impl Opened {
     /// Splits into what the engine's lock guards and what the server keeps.
-    pub(crate) fn into_parts(self, config: &ServerConfig) -> (Database, Box<dyn Journal>, Store, Option<TxnLog>) {
+    pub(crate) fn into_parts(
+        self,
+        config: &ServerConfig,
+    ) -> (Database, Box<dyn Journal>, Store, Option<TxnLog>) {
         let snapshots = Arc::new(Snapshots {
             disk: self.disk,
             dir: self.dir.snap_dir().to_owned(),
@@ -113,19 +142,45 @@ impl Opened {
             thread: Mutex::default(),
         });
         let due = Due::new(config, Arc::clone(&snapshots));
-        let store = |queue| Store { snapshots, queue, thread: None, dir: self.dir };
+        let store = |queue| Store {
+            snapshots,
+            queue,
+            thread: None,
+            dir: self.dir,
+        };
         if config.force_sync {
-            let queue = Arc::new(Queue { waiting: Mutex::default(), due: Mutex::new(Some(due)), news: Condvar::new() });
-            (self.database, Box::new(ThreadJournal(Arc::clone(&queue))), store(Some(queue)), Some(self.log))
+            let queue = Arc::new(Queue {
+                waiting: Mutex::default(),
+                due: Mutex::new(Some(due)),
+                news: Condvar::new(),
+            });
+            (
+                self.database,
+                Box::new(ThreadJournal(Arc::clone(&queue))),
+                store(Some(queue)),
+                Some(self.log),
+            )
         } else {
-            (self.database, Box::new(InlineJournal { log: Some(self.log), due }), store(None), None)
+            (
+                self.database,
+                Box::new(InlineJournal {
+                    log: Some(self.log),
+                    due,
+                }),
+                store(None),
+                None,
+            )
         }
     }
 }
 
 impl Store {
     /// Starts what works beside the connections.
-    pub(crate) fn start(&mut self, shared: &Arc<Shared>, log: Option<TxnLog>) -> std::io::Result<()> {
+    pub(crate) fn start(
+        &mut self,
+        shared: &Arc<Shared>,
+        log: Option<TxnLog>,
+    ) -> std::io::Result<()> {
         // Set once, here.
         let _ = self.snapshots.shared.set(Arc::downgrade(shared));
         if let (Some(queue), Some(log)) = (self.queue.clone(), log) {
@@ -137,7 +192,11 @@ impl Store {
                     run_log(&shared, &queue, log, due);
                 }
             };
-            self.thread = Some(std::thread::Builder::new().name("zk-log".to_owned()).spawn(run)?);
+            self.thread = Some(
+                std::thread::Builder::new()
+                    .name("zk-log".to_owned())
+                    .spawn(run)?,
+            );
         }
         Ok(())
     }
@@ -161,7 +220,10 @@ impl Store {
     /// What `autopurge` does at each interval.
     pub(crate) fn purger(&self, retain: usize) -> impl Fn() + Send + Sync + 'static {
         let disk = Arc::clone(&self.snapshots.disk);
-        let (snap_dir, log_dir) = (self.dir.snap_dir().to_owned(), self.dir.log_dir().to_owned());
+        let (snap_dir, log_dir) = (
+            self.dir.snap_dir().to_owned(),
+            self.dir.log_dir().to_owned(),
+        );
         move || match purge(&*disk, &snap_dir, &log_dir, retain) {
             Ok(removed) => tracing::info!(files = removed.len(), "purged old snapshots and logs"),
             Err(error) => tracing::warn!(%error, "cannot purge old snapshots and logs"),
@@ -212,7 +274,9 @@ struct InlineJournal {
 
 impl Journal for InlineJournal {
     fn submit(&mut self, group: &mut Vec<Append>) -> Result<Option<Zxid>, Failure> {
-        let Some(log) = &mut self.log else { return Ok(None) };
+        let Some(log) = &mut self.log else {
+            return Ok(None);
+        };
         let last = write_group(log, group).and_then(|last| {
             self.due.count(log, group.len())?;
             Ok(last)
@@ -233,7 +297,11 @@ impl Journal for InlineJournal {
 
 /// Appends and forces a group; says up to where the log is safe.
 fn write_group(log: &mut TxnLog, group: &[Append]) -> Result<Option<Zxid>, StorageError> {
-    log.append(group.iter().map(|append| (append.zxid, &append.payload[..])))?;
+    log.append(
+        group
+            .iter()
+            .map(|append| (append.zxid, &append.payload[..])),
+    )?;
     log.force()?;
     Ok(group.last().map(|append| append.zxid))
 }
@@ -243,7 +311,10 @@ fn run_log(shared: &Shared, queue: &Queue, mut log: TxnLog, mut due: Due) {
     loop {
         let mut waiting = lock(&queue.waiting);
         while waiting.appends.is_empty() && !waiting.closing {
-            waiting = queue.news.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            waiting = queue
+                .news
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         mem::swap(&mut group, &mut waiting.appends);
         drop(waiting);
@@ -263,7 +334,10 @@ fn run_log(shared: &Shared, queue: &Queue, mut log: TxnLog, mut due: Due) {
         group.clear();
         match counted {
             Ok(Some(last)) => {
-                if shared.with_engine(|engine, now| engine.committed(last, now)).is_err() {
+                if shared
+                    .with_engine(|engine, now| engine.committed(last, now))
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -349,7 +423,9 @@ struct Snapshots {
 impl Snapshots {
     /// Starts one unless one is running. False if it cannot be started.
     fn begin(self: &Arc<Self>) -> bool {
-        let Some(shared) = self.shared.get().and_then(Weak::upgrade) else { return false };
+        let Some(shared) = self.shared.get().and_then(Weak::upgrade) else {
+            return false;
+        };
         if self.running.swap(true, Ordering::AcqRel) {
             return false;
         }
@@ -365,12 +441,18 @@ impl Snapshots {
                 Ok(None) => {}
                 Err(error) => {
                     shared.metrics.snapshot_failed();
-                    tracing::error!(error = describe(&error), "cannot write a snapshot; the log has everything");
+                    tracing::error!(
+                        error = describe(&error),
+                        "cannot write a snapshot; the log has everything"
+                    );
                 }
             }
             this.running.store(false, Ordering::Release);
         };
-        match std::thread::Builder::new().name("zk-snapshot".to_owned()).spawn(run) {
+        match std::thread::Builder::new()
+            .name("zk-snapshot".to_owned())
+            .spawn(run)
+        {
             Ok(thread) => {
                 // The one before is done, or this one had not been begun.
                 *lock(&self.thread) = Some(thread);
@@ -395,16 +477,23 @@ impl Snapshots {
             }
             core.engine.tree().begin_snapshot(&mut out)
         });
-        let Ok(mut cursor) = begun else { return Ok(None) };
-        let mut writer =
-            SnapshotWriter::create(Arc::clone(&self.disk), &self.dir, cursor.zxid, self.compression)?;
+        let Ok(mut cursor) = begun else {
+            return Ok(None);
+        };
+        let mut writer = SnapshotWriter::create(
+            Arc::clone(&self.disk),
+            &self.dir,
+            cursor.zxid,
+            self.compression,
+        )?;
         let mut digest = None;
         while digest.is_none() {
             if shared.halt.token().is_cancelled() {
                 return Ok(None);
             }
             let mut chunk = |tree: &DataTree| {
-                tree.snapshot_chunk(&mut cursor, CHUNK, &mut out).then(|| tree.snapshot_digest())
+                tree.snapshot_chunk(&mut cursor, CHUNK, &mut out)
+                    .then(|| tree.snapshot_digest())
             };
             match shared.core().map(|core| chunk(core.engine.tree())) {
                 Ok(done) => digest = done,

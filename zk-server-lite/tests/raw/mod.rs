@@ -16,31 +16,31 @@ use zk_proto::session::{
 use zk_proto::{Acl, ErrorCode, OpCode, SessionId, Xid, Zxid};
 
 /// How long anything may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One connection.
-pub struct Raw {
-    pub stream: TcpStream,
+pub(crate) struct Raw {
+    pub(crate) stream: TcpStream,
     xid: i32,
 }
 
 /// A session that was handed out.
 #[derive(Debug, Clone)]
-pub struct Session {
-    pub id: SessionId,
-    pub password: Bytes,
-    pub timeout_ms: i32,
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) password: Bytes,
+    pub(crate) timeout_ms: i32,
 }
 
 /// A reply's header, and what came behind it.
 #[derive(Debug, Clone)]
-pub struct Reply {
-    pub header: ReplyHeader,
-    pub body: Bytes,
+pub(crate) struct Reply {
+    pub(crate) header: ReplyHeader,
+    pub(crate) body: Bytes,
 }
 
 impl Raw {
-    pub fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -48,7 +48,7 @@ impl Raw {
     }
 
     /// A connection with a new session.
-    pub fn session(address: SocketAddr, timeout_ms: i32) -> (Self, Session) {
+    pub(crate) fn session(address: SocketAddr, timeout_ms: i32) -> (Self, Session) {
         let mut raw = Self::connect(address);
         let session = raw
             .handshake(timeout_ms, SessionId(0), &[0; 16])
@@ -57,7 +57,7 @@ impl Raw {
     }
 
     /// Asks for a session; None when refused.
-    pub fn handshake(
+    pub(crate) fn handshake(
         &mut self,
         timeout_ms: i32,
         id: SessionId,
@@ -82,11 +82,11 @@ impl Raw {
         })
     }
 
-    pub fn send_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
-    pub fn send_record(&mut self, record: &impl Encode) {
+    pub(crate) fn send_record(&mut self, record: &impl Encode) {
         let mut out = BytesMut::new();
         let mark = begin_frame(&mut out);
         record.encode(&mut out);
@@ -95,7 +95,7 @@ impl Raw {
     }
 
     /// Sends a request without waiting; says its xid.
-    pub fn send(&mut self, op: OpCode, body: &impl Encode) -> i32 {
+    pub(crate) fn send(&mut self, op: OpCode, body: &impl Encode) -> i32 {
         self.xid += 1;
         let out = request(self.xid, op, body);
         self.send_bytes(&out);
@@ -103,7 +103,7 @@ impl Raw {
     }
 
     /// The next frame; None at the end of the stream.
-    pub fn frame(&mut self) -> Option<Bytes> {
+    pub(crate) fn frame(&mut self) -> Option<Bytes> {
         let mut length = [0; 4];
         match self.stream.read_exact(&mut length) {
             Ok(()) => {}
@@ -116,7 +116,7 @@ impl Raw {
     }
 
     /// The next reply; None at the end of the stream.
-    pub fn reply(&mut self) -> Option<Reply> {
+    pub(crate) fn reply(&mut self) -> Option<Reply> {
         let frame = self.frame()?;
         let mut reader = Reader::new(&frame, "Reply");
         let header = ReplyHeader::decode(&mut reader).unwrap();
@@ -127,20 +127,20 @@ impl Raw {
     }
 
     /// Sends a request and waits for its reply.
-    pub fn ask(&mut self, op: OpCode, body: &impl Encode) -> Reply {
+    pub(crate) fn ask(&mut self, op: OpCode, body: &impl Encode) -> Reply {
         let xid = self.send(op, body);
         let reply = self.reply().expect("a reply");
         assert_eq!(reply.header.xid, Xid(xid));
         reply
     }
 
-    pub fn create(&mut self, path: &str, data: &[u8], flags: i32) -> ErrorCode {
+    pub(crate) fn create(&mut self, path: &str, data: &[u8], flags: i32) -> ErrorCode {
         self.ask(OpCode::CREATE, &create(path, data, flags))
             .header
             .err
     }
 
-    pub fn set(&mut self, path: &str, data: &[u8]) -> ErrorCode {
+    pub(crate) fn set(&mut self, path: &str, data: &[u8]) -> ErrorCode {
         let data = Some(Bytes::copy_from_slice(data));
         self.ask(
             OpCode::SET_DATA,
@@ -155,7 +155,7 @@ impl Raw {
     }
 
     /// Data of a node; None when there is no such node.
-    pub fn get(&mut self, path: &str) -> Option<Bytes> {
+    pub(crate) fn get(&mut self, path: &str) -> Option<Bytes> {
         let reply = self.ask(
             OpCode::GET_DATA,
             &PathWatchRequest {
@@ -175,7 +175,7 @@ impl Raw {
         }
     }
 
-    pub fn exists(&mut self, path: &str, watch: bool) -> ErrorCode {
+    pub(crate) fn exists(&mut self, path: &str, watch: bool) -> ErrorCode {
         self.ask(
             OpCode::EXISTS,
             &PathWatchRequest {
@@ -188,14 +188,14 @@ impl Raw {
     }
 
     /// Sends a ping and takes its answer.
-    pub fn ping(&mut self) {
+    pub(crate) fn ping(&mut self) {
         let out = request(-2, OpCode::PING, &Nothing);
         self.send_bytes(&out);
         assert_eq!(self.reply().expect("a ping's answer").header.xid, Xid(-2));
     }
 
     /// Waits for the server to end the connection.
-    pub fn expect_closed(&mut self) {
+    pub(crate) fn expect_closed(&mut self) {
         let mut rest = [0; 4096];
         loop {
             match self.stream.read(&mut rest) {
@@ -215,7 +215,7 @@ fn is_end(error: &io::Error) -> bool {
     )
 }
 
-pub fn create<'a>(path: &'a str, data: &[u8], flags: i32) -> CreateRequest<'a> {
+pub(crate) fn create<'a>(path: &'a str, data: &[u8], flags: i32) -> CreateRequest<'a> {
     CreateRequest {
         path: path.into(),
         data: Some(Bytes::copy_from_slice(data)),
@@ -225,7 +225,7 @@ pub fn create<'a>(path: &'a str, data: &[u8], flags: i32) -> CreateRequest<'a> {
 }
 
 /// A whole request frame.
-pub fn request(xid: i32, op: OpCode, body: &impl Encode) -> BytesMut {
+pub(crate) fn request(xid: i32, op: OpCode, body: &impl Encode) -> BytesMut {
     let mut out = BytesMut::new();
     let mark = begin_frame(&mut out);
     RequestHeader { xid: Xid(xid), op }.encode(&mut out);
@@ -235,14 +235,14 @@ pub fn request(xid: i32, op: OpCode, body: &impl Encode) -> BytesMut {
 }
 
 /// A body that is none.
-pub struct Nothing;
+pub(crate) struct Nothing;
 
 impl Encode for Nothing {
     fn encode(&self, _: &mut BytesMut) {}
 }
 
 /// A body given as bytes.
-pub struct Body<'a>(pub &'a [u8]);
+pub(crate) struct Body<'a>(pub(crate) &'a [u8]);
 
 impl Encode for Body<'_> {
     fn encode(&self, out: &mut BytesMut) {
@@ -251,7 +251,7 @@ impl Encode for Body<'_> {
 }
 
 /// What the server says to a four-letter word.
-pub fn word(address: SocketAddr, word: &str) -> String {
+pub(crate) fn word(address: SocketAddr, word: &str) -> String {
     let mut raw = Raw::connect(address);
     raw.send_bytes(word.as_bytes());
     let mut text = String::new();
@@ -260,7 +260,7 @@ pub fn word(address: SocketAddr, word: &str) -> String {
 }
 
 /// Waits until something holds.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "never: {what}");
