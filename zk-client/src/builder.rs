@@ -246,6 +246,7 @@ impl ClientBuilder {
         let (state_sender, state) = watch::channel(SessionState::Connecting);
         let (changes, _) = broadcast::channel(KEPT_EVENTS);
         let trust = Arc::new(Trust::new(origin));
+        let (credentials_sender, credentials) = watch::channel(None);
         let (reaper, jobs) = Reaper::new();
         let shared = Arc::new(Shared {
             mailbox,
@@ -254,6 +255,7 @@ impl ClientBuilder {
             state,
             changes: changes.downgrade(),
             trust: Arc::clone(&trust),
+            credentials,
         });
         let ends = Ends {
             mailbox: mailbox_end,
@@ -263,6 +265,7 @@ impl ClientBuilder {
                 state: state_sender,
                 changes,
                 trust,
+                credentials: credentials_sender,
             },
         };
         let core = SessionCore::new(Time(0), config);

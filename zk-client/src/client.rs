@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use zk_proto::session::Secret;
+use zk_proto::session::{Password, Secret};
 use zk_proto::{ErrorCode, OpCode, SessionId, Xid, Zxid};
 
 use crate::builder::ClientBuilder;
@@ -49,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) state: watch::Receiver<SessionState>,
     pub(crate) changes: broadcast::WeakSender<SessionState>,
     pub(crate) trust: Arc<Trust>,
+    pub(crate) credentials: watch::Receiver<Option<(SessionId, Password)>>,
 }
 
 /// An answer without an error: the code is OK, or NONODE for an exists with a watch.
@@ -153,6 +154,12 @@ impl Client {
             | SessionState::Lost { session } => session,
             _ => SessionId(0),
         }
+    }
+
+    /// The number and the password of the session that lives, or may; `None` where there is none. Whoever has both has the
+    /// session: with them another connection can take it over, or end it, as tests of lost sessions do.
+    pub fn session_credentials(&self) -> Option<(SessionId, Password)> {
+        self.shared.credentials.borrow().clone()
     }
 
     /// Adds credentials to the session, on this connection and on every later one, as ZooKeeper's `addAuthInfo`:

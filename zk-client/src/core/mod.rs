@@ -39,7 +39,7 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 use zk_proto::frame::FrameDecoder;
-use zk_proto::session::{KeeperState, Secret, SetWatches, WatcherTypeRequest};
+use zk_proto::session::{KeeperState, Password, Secret, SetWatches, WatcherTypeRequest};
 use zk_proto::{OpCode, SessionId, Xid, Zxid};
 
 use crate::error::{Error, ErrorKind, Outcome};
@@ -537,6 +537,12 @@ impl<S: Slot> SessionCore<S> {
         if now >= until {
             self.connect(now);
         }
+    }
+
+    /// The number and the password of the session that lives, or may.
+    pub(crate) fn password(&self) -> Option<(SessionId, Password)> {
+        let session = self.session.as_ref()?;
+        Some((session.id, session.password.clone()))
     }
 
     /// The session is over; the client may go on with a new one.

@@ -16,6 +16,8 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, Sleep};
+use zk_proto::SessionId;
+use zk_proto::session::Password;
 
 use crate::client::RawReply;
 use crate::core::{Answer, Input, Output, SessionCore, Time, WatcherId};
@@ -45,6 +47,7 @@ pub(crate) struct Publisher {
     pub(crate) state: watch::Sender<SessionState>,
     pub(crate) changes: broadcast::Sender<SessionState>,
     pub(crate) trust: Arc<Trust>,
+    pub(crate) credentials: watch::Sender<Option<(SessionId, Password)>>,
 }
 
 pub(crate) struct Driver {
@@ -337,6 +340,9 @@ impl Driver {
                     if state.session().is_none() {
                         self.publisher.trust.set(u64::MAX);
                     }
+                    self.publisher
+                        .credentials
+                        .send_replace(self.core.password());
                     self.publisher.state.send_replace(state);
                     // Without readers there is nobody to tell.
                     let _ = self.publisher.changes.send(state);
