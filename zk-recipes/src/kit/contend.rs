@@ -183,10 +183,7 @@ mod tests {
         assert_eq!(mutex(&children, B).standing, Standing::WaitFor(A));
         assert_eq!(mutex(&children, C).standing, Standing::WaitFor(B));
         assert_eq!(mutex(&children, C).position, 2);
-        assert_eq!(
-            Contenders::marked("lock-").queue([C, "x", B, A]),
-            [A, B, C]
-        );
+        assert_eq!(Contenders::marked("lock-").queue([C, "x", B, A]), [A, B, C]);
     }
 
     #[test]

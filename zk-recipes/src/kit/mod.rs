@@ -4,6 +4,35 @@
 //! |---|---|---|
 //! | [`sequence`] | sequence numbers in node names: read, order through the wrap | yes |
 //! | [`contend`] | whose turn it is among the children of a path | yes |
+//! | `tenure` | do I still hold it: states, and the one function that moves between them | yes |
+//! | `link` | the session as recipes see it: connected, suspended, over | |
+//! | `reaper` | a node that must not outlive its owner's interest: the home of every `Drop` | |
+//! | `protected` | create a contender's node, and be sure of exactly one | |
+//! | `contender` | a node in a queue, until its turn | |
+//! | `keeper` | a node that holds, until it is released or lost | |
+//!
+//! No recipe knows a sequence number, a retry sleep of its own or a session's life; all of that is here.
 
 pub mod contend;
+pub(crate) mod contender;
+pub(crate) mod keeper;
+pub(crate) mod link;
+pub(crate) mod protected;
+pub(crate) mod reaper;
 pub mod sequence;
+pub(crate) mod tenure;
+
+use std::time::Duration;
+
+use zk_client::Client;
+use zk_client::retry::{Retry, RetryForever};
+
+/// The pause before a request that a lost connection took down is sent again. While there is no connection requests wait in
+/// the session's queue, so this paces a connection that comes and goes, not the search for a server.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The view that recipes work through: they give up when the session does, not before. Only what may be asked twice is
+/// repeated, and refusals never are.
+pub(crate) fn patient(client: &Client) -> Client {
+    client.retrying(Retry::new(RetryForever::new(PAUSE)))
+}
