@@ -1,0 +1,82 @@
+//! Ending a session behind its client's back, on any server, as Curator's tests do: whoever knows a session's number and
+//! password may re-attach to it from another connection, and close it.
+//!
+//! Knows the handshake and one request. For tests and demonstrations only.
+
+use std::io;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use zk_proto::frame::{FrameDecoder, begin_frame, end_frame};
+use zk_proto::jute::{Decode, Encode, Reader};
+use zk_proto::session::{ConnectRequest, ConnectResponse, Password, RequestHeader};
+use zk_proto::{OpCode, SessionId, Xid, Zxid};
+
+/// Answers to a handshake are small.
+const MAX_FRAME: usize = 1 << 16;
+
+/// Ends the session at the first of `hosts` (each `host:port`) that can be reached. Any server of an ensemble will do.
+///
+/// # Errors
+///
+/// No host can be reached, or the server does not let us have the session.
+///
+/// # Cancellation
+///
+/// *Unknown outcome*: the session may have been ended.
+pub async fn session(hosts: &str, session: SessionId, password: Password) -> io::Result<()> {
+    let mut failed = io::Error::other("no host is named");
+    for host in hosts.split(',') {
+        match TcpStream::connect(host).await {
+            Ok(stream) => return end(stream, session, password).await,
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+async fn end(mut stream: TcpStream, session: SessionId, password: Password) -> io::Result<()> {
+    let attach = ConnectRequest {
+        protocol_version: 0,
+        last_zxid_seen: Zxid(0),
+        timeout: 10_000,
+        session_id: session,
+        passwd: password,
+        read_only: Some(false),
+    };
+    write(&mut stream, |out| attach.encode(out)).await?;
+    let decoder = FrameDecoder::new(MAX_FRAME);
+    let mut buffer = BytesMut::new();
+    let answer = loop {
+        if let Some(frame) = decoder.decode(&mut buffer).map_err(io::Error::other)? {
+            break frame;
+        }
+        if stream.read_buf(&mut buffer).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    };
+    let mut reader = Reader::new(&answer, "ConnectResponse");
+    let answer = ConnectResponse::decode(&mut reader).map_err(io::Error::other)?;
+    if answer.session_id != session {
+        return Err(io::Error::other(format!(
+            "session {session} is over already"
+        )));
+    }
+    let close = RequestHeader {
+        xid: Xid(1),
+        op: OpCode::CLOSE_SESSION,
+    };
+    write(&mut stream, |out| close.encode(out)).await?;
+    // The server answers, then hangs up: either is the end of the session.
+    while stream.read_buf(&mut buffer).await? != 0 {}
+    Ok(())
+}
+
+async fn write(stream: &mut TcpStream, body: impl FnOnce(&mut BytesMut)) -> io::Result<()> {
+    let mut out = BytesMut::new();
+    let mark = begin_frame(&mut out);
+    body(&mut out);
+    end_frame(&mut out, mark);
+    stream.write_all(&out).await
+}
