@@ -6,6 +6,7 @@
 //! * [`gate`]: tests that need what a machine may lack say loudly that they did not run, and fail where they must run.
 //! * [`proxy`]: a TCP relay that delays, holds, cuts, swallows and resets, in process.
 //! * [`talker`]: child processes that obey commands line by line.
+//! * [`mutex`]: one shared server, clients and faults for the tests of recipes.
 //! * [`raw`]: frames over TCP without a session behind them. [`wait`]: waiting for conditions with a deadline.
 //! * [`dump`]: all that a server holds, to compare two of them by content.
 //! * [`differential`]: one seeded history of operations on two servers, compared step by step, shrunk on a mismatch.
@@ -17,6 +18,7 @@ pub mod differential;
 pub mod dump;
 pub mod gate;
 pub mod java;
+pub mod mutex;
 pub mod proxy;
 pub mod raw;
 pub mod talker;
