@@ -4,8 +4,8 @@
 //! serving, the `restore_*` methods while loading. What a change means for watches comes out as [`Change`]s.
 //!
 //! Memory is laid out for millions of small nodes: nodes live in a slab and refer to each other by index; children form a
-//! doubly linked list through the slab, so a parent costs nothing for them; names, not paths, are stored; lookup goes
-//! component by component through one hash table of (parent, name).
+//! doubly linked list through the slab, so a parent costs nothing for them; names, not paths, are stored; lookup is by the
+//! hash of the whole path, checked against the names from the node upward, so that depth costs one hash and not many.
 
 pub mod acl;
 mod apply;
@@ -36,8 +36,8 @@ use node::Slab;
 #[derive(Debug)]
 pub struct DataTree {
     slab: Slab,
-    /// (parent, name) to node. Only ever looked up, never iterated.
-    index: HashTable<NodeId>,
+    /// Path to node. Only ever looked up, never iterated.
+    index: HashTable<Entry>,
     hasher: RandomState,
     acls: AclTable,
     /// Ephemeral nodes of each session, by path, in order.
@@ -52,6 +52,18 @@ pub struct DataTree {
     data_size: u64,
     /// The last transaction applied.
     last_zxid: Zxid,
+}
+
+/// A node in the index, with the hash of its path: the table can grow without looking at any node.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    hash: u32,
+    id: NodeId,
+}
+
+/// The table takes its place from the low bits and its tag from the high ones: both must depend on all that is kept.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// The node that stands above all others.
@@ -106,26 +118,17 @@ impl DataTree {
         if path.is_empty() || path == "/" {
             return Some(ROOT);
         }
-        let mut at = ROOT;
-        // A malformed path is simply absent: `/d/` has an empty last component that no node has.
-        for name in path.strip_prefix('/')?.split('/') {
-            at = self.child(at, name)?;
-        }
-        Some(at)
-    }
-
-    fn child(&self, parent: NodeId, name: &str) -> Option<NodeId> {
-        let hash = self.hash(parent, name);
+        // A malformed path is simply absent: no node is called so.
+        let hash = self.hash(path);
         self.index
-            .find(hash, |id| {
-                let node = self.slab.get(*id);
-                node.parent == parent && *node.name == *name
+            .find(spread(hash), |entry| {
+                entry.hash == hash && self.slab.is_at(entry.id, path)
             })
-            .copied()
+            .map(|entry| entry.id)
     }
 
-    fn hash(&self, parent: NodeId, name: &str) -> u64 {
-        self.hasher.hash_one((parent.0, name))
+    fn hash(&self, path: &str) -> u32 {
+        self.hasher.hash_one(path) as u32
     }
 
     /// The node of an id from [`find`](Self::find), which is valid until the tree changes.
@@ -276,12 +279,9 @@ impl DataTree {
         let parent = self.find(parent_path)?;
         let owner = stat.owner;
         let id = self.slab.insert(parent, name, data, acl, stat);
-        let hash = self.hash(parent, name);
-        let (slab, hasher) = (&self.slab, &self.hasher);
-        self.index.insert_unique(hash, id, |id| {
-            let node = slab.get(*id);
-            hasher.hash_one((node.parent.0, &*node.name))
-        });
+        let hash = self.hash(path);
+        self.index
+            .insert_unique(spread(hash), Entry { hash, id }, |entry| spread(entry.hash));
         self.data_size += (path.len() + data.map_or(0, <[u8]>::len)) as u64;
         match EphemeralOwner::from_stored(owner, self.extended_types) {
             EphemeralOwner::None => {}
@@ -305,9 +305,9 @@ impl DataTree {
         debug_assert_eq!(node.children, 0, "only leaves are removed");
         self.digest = self.digest.wrapping_sub(u64::from(node.digest));
         self.data_size -= (path.len() + node.data().map_or(0, <[u8]>::len)) as u64;
-        let (acl, owner, parent) = (node.acl, node.stat.owner, node.parent);
-        let hash = self.hash(parent, &node.name);
-        if let Ok(entry) = self.index.find_entry(hash, |other| *other == id) {
+        let (acl, owner) = (node.acl, node.stat.owner);
+        let hash = self.hash(path);
+        if let Ok(entry) = self.index.find_entry(spread(hash), |entry| entry.id == id) {
             entry.remove();
         }
         self.acls.release(acl);

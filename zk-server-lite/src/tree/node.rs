@@ -146,6 +146,22 @@ impl Slab {
             .filter(|node| node.generation == generation)
     }
 
+    /// Whether a node's path is this one.
+    pub(super) fn is_at(&self, id: NodeId, path: &str) -> bool {
+        let mut rest = path;
+        let mut at = id;
+        while at != NodeId::ROOT {
+            let node = self.get(at);
+            let above = rest
+                .strip_suffix(&*node.name)
+                .and_then(|rest| rest.strip_suffix('/'));
+            let Some(above) = above else { return false };
+            rest = above;
+            at = node.parent;
+        }
+        rest.is_empty()
+    }
+
     pub(super) fn children(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
         let mut at = self.get(id).first_child;
         std::iter::from_fn(move || {
