@@ -28,7 +28,9 @@ fn start(test: &str) -> Option<Running> {
 }
 
 async fn connect(running: &Running) -> Client {
-    Client::connect(running.server.addr().to_string()).await.unwrap()
+    Client::connect(running.server.addr().to_string())
+        .await
+        .unwrap()
 }
 
 async fn kinds(client: &Client) {
