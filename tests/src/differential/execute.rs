@@ -142,6 +142,20 @@ pub enum What {
     Silence,
 }
 
+impl What {
+    /// Whether the server closes the connection behind this reply.
+    fn ends_the_connection(&self) -> bool {
+        match self {
+            Self::Reply { op, err, zxid, .. } => match *err {
+                ErrorCode::AUTH_FAILED => true,
+                ErrorCode::UNIMPLEMENTED => *zxid == -1,
+                err => *op == OpCode::CLOSE_SESSION && err == ErrorCode::OK,
+            },
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Sight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "client {}: {:?}", self.slot, self.what)
@@ -297,20 +311,13 @@ impl World {
             ..ConnectRequest::default()
         };
         self.shake_hands(slot, &request, sights)?;
-        if let Some(mut old) = old {
+        if let Some(old) = old {
             if self.slots[slot].connection.is_none() {
                 // Turned away for its zxid: the old one lives on.
                 self.slots[slot].connection = Some(old);
             } else {
-                let end = old.receive(SILENCE);
-                let what = match end {
-                    Received::Closed => What::Odd("the former connection was closed".to_owned()),
-                    Received::Silence => What::Silence,
-                    Received::Frame(frame) => {
-                        What::Odd(format!("the former connection got {frame:?}"))
-                    }
-                };
-                sights.push(Sight { slot, what });
+                // takeover
+                old.hang_up();
             }
         }
         Ok(())
@@ -395,6 +402,13 @@ impl World {
             if !self.receive(slot, &mut next, &mut pending, sights) {
                 return;
             }
+        }
+        // The end of a connection is no part of the reply before it: it comes when it comes.
+        if sights
+            .last()
+            .is_some_and(|sight| sight.what.ends_the_connection())
+        {
+            while self.receive(slot, &mut None, &mut std::iter::empty(), sights) {}
         }
     }
 

@@ -86,6 +86,27 @@ pub const DEVIATIONS_38: &[(&str, &str)] = &[
     ),
 ];
 
+/// What is not compared with any version.
+pub const DIFFERENCES: &[(&str, &str)] = &[
+    (
+        "surrogates",
+        "Java writes a character beyond U+FFFF as six bytes that are not UTF-8; no such path is echoed",
+    ),
+    (
+        "setACL-in-flight",
+        "Java checks a request against the former ACL while a setACL before it is on its way, ours against the new one; \
+         no setACL in a pipeline",
+    ),
+    (
+        "takeover",
+        "Java forgets which connection a session has when a former one ends late; whether an attach closes it is not compared",
+    ),
+    (
+        "quota-in-flight",
+        "Java checks quotas against what is applied, which depends on its threads; nothing below /q in a pipeline",
+    ),
+];
+
 /// What is never sent to any server, because Apache ZooKeeper's answer is a hazard that is not to be copied.
 pub const HAZARDS: &[(&str, &str)] = &[
     (

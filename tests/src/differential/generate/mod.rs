@@ -280,9 +280,11 @@ impl Maker {
                     Request::Path(PathRequest { path: path.into() }),
                 )
             }
-            67..=71 => self.set_acl(),
+            // setACL-in-flight
+            67..=71 if !self.pipelined => self.set_acl(),
+            67..=71 => self.read(),
             72 => {
-                let path = self.path();
+                let path = self.echoed_path();
                 Op::new(
                     OpCode::SYNC,
                     Request::Path(PathRequest { path: path.into() }),

@@ -100,8 +100,19 @@ impl Maker {
     /// A path that is used for this kind of watch.
     pub(super) fn styled_path(&mut self, style: Style) -> String {
         loop {
-            let path = self.path();
+            let path = self.echoed_path();
             if self.is_styled(&path, style) {
+                return path;
+            }
+        }
+    }
+
+    /// A path that comes back in an answer or event as it was sent.
+    pub(super) fn echoed_path(&mut self) -> String {
+        loop {
+            let path = self.path();
+            // surrogates
+            if path.chars().all(|char| char.len_utf8() < 4) {
                 return path;
             }
         }
