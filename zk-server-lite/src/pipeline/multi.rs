@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use zk_proto::jute::Encode;
 use zk_proto::session::{MultiOp, MultiRequest, MultiResult, put_multi_end};
 use zk_proto::txn::Txn;
-use zk_proto::{ErrorCode, OpCode, Stat};
+use zk_proto::{CreateMode, ErrorCode, OpCode, Stat};
 
 use super::Engine;
 use super::outstanding::Saved;
@@ -30,6 +30,12 @@ impl Engine {
                 continue;
             }
             let txn = match op {
+                // In a multi, and only there, Java makes a container of every create with a container's flags.
+                MultiOp::Create(create) | MultiOp::Create2(create)
+                    if create.flags == CreateMode::Container.flags() =>
+                {
+                    self.prepare_create(asking, OpCode::CREATE_CONTAINER, create, -1, saved)
+                }
                 MultiOp::Create(create) => {
                     self.prepare_create(asking, OpCode::CREATE, create, -1, saved)
                 }

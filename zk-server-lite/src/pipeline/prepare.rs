@@ -178,7 +178,6 @@ impl Engine {
             acl,
             flags,
         } = request;
-        let wanted = path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
         let mode = CreateMode::from_flags(flags).ok_or(ErrorCode::BAD_ARGUMENTS)?;
         if mode.is_ttl() && !self.config.extended_types {
             return Err(ErrorCode::UNIMPLEMENTED);
@@ -193,6 +192,7 @@ impl Engine {
             return Err(ErrorCode::BAD_ARGUMENTS);
         }
         asking.check_session()?;
+        let wanted = path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
         let parent_path = parent_of(wanted)?;
         let acl = self.fixed_acl(acl.as_deref(), asking.ids)?;
         let mut parent = self.view(parent_path).ok_or(ErrorCode::NO_NODE)?;

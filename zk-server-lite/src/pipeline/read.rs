@@ -259,7 +259,11 @@ impl Engine {
     ) -> Result<(), ErrorCode> {
         let request: MultiRequest<'_> = body(reader)?;
         if request.ops.iter().any(|op| !op.is_read()) {
-            // Java sends the end of an empty list along with this error.
+            // Reads and writes together are no list that Java can read.
+            if request.ops.iter().any(MultiOp::is_read) {
+                return Err(ErrorCode::MARSHALLING_ERROR);
+            }
+            // Writes alone are: it sends the end of an empty list along with this error.
             let header = ReplyHeader {
                 err: ErrorCode::MARSHALLING_ERROR,
                 ..ok
