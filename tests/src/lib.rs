@@ -2,6 +2,7 @@
 //! and the comparison of two servers.
 //!
 //! * [`target`]: one server to test against, the embedded one or Apache ZooKeeper as a process; the environment chooses.
+//! * [`embedded`]: our server in this process, from the same settings.
 //! * [`apache`], [`java`]: how that process is found, configured, started and ended, and how our Java programs are built.
 //! * [`gate`]: tests that need what a machine may lack say loudly that they did not run, and fail where they must run.
 //! * [`proxy`]: a TCP relay that delays, holds, cuts, swallows and resets, in process.
@@ -16,6 +17,7 @@
 pub mod apache;
 pub mod differential;
 pub mod dump;
+pub mod embedded;
 pub mod gate;
 pub mod java;
 pub mod mutex;

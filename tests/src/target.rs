@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tempfile::TempDir;
 
 use crate::apache::{self, Distribution};
-use crate::gate;
+use crate::{embedded, gate};
 
 /// Names the variable that chooses the server.
 pub const SERVER: &str = "ZK_TEST_SERVER";
@@ -97,12 +97,12 @@ impl Options {
 pub struct Target {
     kind: Kind,
     server: Server,
-    directory: PathBuf,
     _scratch: Option<TempDir>,
 }
 
 #[derive(Debug)]
 enum Server {
+    Embedded(embedded::Server),
     Apache(apache::Server),
 }
 
@@ -137,19 +137,25 @@ impl Target {
     /// When it cannot be had or does not come up.
     pub fn start_in(kind: Kind, options: Options, directory: &Path) -> Result<Self, String> {
         let distribution = match kind {
-            Kind::Embedded => return Err("no embedded server yet".to_owned()),
+            Kind::Embedded => {
+                let server = embedded::Server::start(&options, directory)?;
+                return Ok(Self::new(kind, Server::Embedded(server)));
+            }
             Kind::Apache => Distribution::debian(),
             Kind::Apache39 => Distribution::from_environment_39(),
         };
         let distribution =
             distribution.inspect_err(|why| gate::not_run("the server that was asked for", why))?;
-        let server = Server::Apache(apache::Server::start(&distribution, &options, directory)?);
-        Ok(Self {
+        let server = apache::Server::start(&distribution, &options, directory)?;
+        Ok(Self::new(kind, Server::Apache(server)))
+    }
+
+    fn new(kind: Kind, server: Server) -> Self {
+        Self {
             kind,
             server,
-            directory: directory.to_owned(),
             _scratch: None,
-        })
+        }
     }
 
     /// Which one runs.
@@ -162,14 +168,50 @@ impl Target {
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         match &self.server {
+            Server::Embedded(server) => server.addr(),
             Server::Apache(server) => server.addr(),
         }
     }
 
+    /// Our server itself, for the faults that only it can be asked for.
+    #[must_use]
+    pub fn embedded(&self) -> Option<&zk_server_lite::ZkServer> {
+        match &self.server {
+            Server::Embedded(server) => server.server(),
+            Server::Apache(_) => None,
+        }
+    }
+
     /// Ends the server as a crash would; its data and port stay its own.
-    pub fn kill(&mut self) {
+    ///
+    /// # Errors
+    /// When it cannot be ended.
+    pub fn kill(&mut self) -> Result<(), String> {
         match &mut self.server {
-            Server::Apache(server) => server.kill(),
+            Server::Embedded(server) => server.kill(),
+            Server::Apache(server) => {
+                server.kill();
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets the server fall silent without closing anything, or lets it go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn freeze(&self, frozen: bool) -> Result<(), String> {
+        match &self.server {
+            Server::Embedded(server) => {
+                let server = server.server().ok_or("not running")?;
+                if frozen {
+                    server.freeze();
+                } else {
+                    server.thaw();
+                }
+                Ok(())
+            }
+            Server::Apache(server) => server.freeze(frozen),
         }
     }
 
@@ -179,6 +221,7 @@ impl Target {
     /// When it does not come up.
     pub fn start_again(&mut self) -> Result<(), String> {
         match &mut self.server {
+            Server::Embedded(server) => server.start_again(),
             Server::Apache(server) => server.start_again(),
         }
     }

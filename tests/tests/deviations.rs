@@ -444,7 +444,7 @@ fn the_poison_transaction() {
         }
     }
     // It is still there, also after a restart.
-    asked.target.kill();
+    asked.target.kill().unwrap();
     asked.target.start_again().unwrap();
     let (mut other, _) = RawConnection::session(asked.target.addr(), 60_000).unwrap();
     let (header, _) = other

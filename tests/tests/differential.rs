@@ -15,7 +15,7 @@
 
 use std::time::{Duration, Instant};
 
-use tests::apache::{Distribution, Server};
+use tests::apache::Distribution;
 use tests::differential::execute::{Record, play};
 use tests::differential::generate::{SLOTS, history};
 use tests::differential::shrink::shrink;
@@ -23,7 +23,7 @@ use tests::differential::step::Step;
 use tests::differential::{Peer, Rules, explain, first_difference};
 use tests::dump::SUPER_DIGEST;
 use tests::gate;
-use tests::target::{self, Options};
+use tests::target::{Kind, Options, Target};
 
 fn number(name: &str, otherwise: u64) -> u64 {
     match std::env::var(name) {
@@ -42,10 +42,10 @@ fn options() -> Options {
         .set("DigestAuthenticationProvider.superDigest", SUPER_DIGEST)
 }
 
-/// Plays a history on a fresh Apache ZooKeeper.
-fn on_apache(distribution: &Distribution, rules: Rules, steps: &[Step]) -> Record {
+/// Plays a history on a fresh server.
+fn on(kind: Kind, rules: Rules, steps: &[Step]) -> Record {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::start(distribution, &options(), directory.path()).unwrap();
+    let server = Target::start_in(kind, options(), directory.path()).unwrap();
     play(server.addr(), SLOTS, rules, steps).unwrap()
 }
 
@@ -63,34 +63,38 @@ fn both(
 
 #[test]
 fn a_seeded_history_looks_the_same_on_both_servers() {
-    let v39 = std::env::var(target::SERVER).is_ok_and(|value| value == "apache-3.9");
-    let (peer, found) = if v39 {
-        (Peer::V39, Distribution::from_environment_39())
-    } else {
-        (Peer::V38, Distribution::debian())
+    let (judge, peer, found) = match Kind::from_environment() {
+        Kind::Apache39 => (
+            Kind::Apache39,
+            Peer::V39,
+            Distribution::from_environment_39(),
+        ),
+        _ => (Kind::Apache, Peer::V38, Distribution::debian()),
     };
-    let Some(distribution) = gate::need("differential", found) else {
+    if gate::need("differential", found).is_none() {
         return;
-    };
+    }
     let seeds = match number("ZK_DIFF_SEED", 0) {
         0 => vec![1, 2, 3],
         seed => vec![seed],
     };
     let subject = match std::env::var("ZK_DIFF_SUBJECT").as_deref() {
-        Ok("apache") => Distribution::debian().unwrap(),
-        Ok("apache-3.9") => Distribution::from_environment_39().unwrap(),
-        _ => distribution.clone(),
+        Ok("apache") => Kind::Apache,
+        Ok("apache-3.9") => Kind::Apache39,
+        Ok(other) => panic!("ZK_DIFF_SUBJECT={other}: there are apache and apache-3.9"),
+        Err(_) => Kind::Embedded,
     };
     for seed in seeds {
-        compare(seed, &distribution, &subject, Rules { peer });
+        compare(seed, judge, subject, Rules { peer });
     }
 }
 
-fn compare(seed: u64, distribution: &Distribution, other: &Distribution, rules: Rules) {
+fn compare(seed: u64, judge: Kind, subject: Kind, rules: Rules) {
     let count = usize::try_from(number("ZK_DIFF_OPS", 4000)).unwrap();
     let steps = history(seed, count, rules);
-    let judge = |steps: &[Step]| on_apache(distribution, rules, steps);
-    let subject = |steps: &[Step]| on_apache(other, rules, steps);
+    let names = (format!("{judge:?}"), format!("{subject:?}"));
+    let judge = |steps: &[Step]| on(judge, rules, steps);
+    let subject = |steps: &[Step]| on(subject, rules, steps);
 
     let started = Instant::now();
     let (theirs, ours) = both(&steps, judge, subject);
@@ -104,16 +108,12 @@ fn compare(seed: u64, distribution: &Distribution, other: &Distribution, rules: 
         return;
     };
     let steps = &steps[..=at];
-    let names = (
-        format!("Apache ZooKeeper {}", distribution.version),
-        "the server under test",
-    );
     eprintln!(
         "seed {seed} differs at step {at}; shrinking\n{}",
         explain(
             &steps[at..],
             (&names.0, &theirs.tail(at)),
-            (names.1, &ours.tail(at))
+            (&names.1, &ours.tail(at))
         )
     );
     let limit = Duration::from_secs(number("ZK_DIFF_SHRINK_SECS", 120));
@@ -124,6 +124,6 @@ fn compare(seed: u64, distribution: &Distribution, other: &Distribution, rules: 
     let (theirs, ours) = both(&smallest, judge, subject);
     panic!(
         "seed {seed} (ZK_DIFF_SEED={seed} ZK_DIFF_OPS={count}): the smallest history found that differs:\n{}",
-        explain(&smallest, (&names.0, &theirs), (names.1, &ours))
+        explain(&smallest, (&names.0, &theirs), (&names.1, &ours))
     );
 }

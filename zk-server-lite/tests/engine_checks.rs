@@ -120,8 +120,9 @@ fn create_checks_in_zookeepers_order() {
     let op = OpCode::CREATE;
     check(
         &[
-            (op, create(None, open(), 9), E::MARSHALLING_ERROR),
+            (op, create(None, open(), 0), E::MARSHALLING_ERROR),
             (op, create(Some("no-slash"), open(), 9), E::BAD_ARGUMENTS),
+            (op, create(None, open(), 9), E::BAD_ARGUMENTS),
             (op, create(Some("/x"), open(), -1), E::BAD_ARGUMENTS),
             (op, create(Some("/x"), open(), 5), E::BAD_ARGUMENTS),
             (

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use support::{Raw, World, config, response};
 use zk_proto::jute::{Encode, Ustring};
 use zk_proto::session::*;
-use zk_proto::{Acl, ErrorCode, OpCode, Zxid};
+use zk_proto::{Acl, EphemeralOwner, ErrorCode, OpCode, Zxid};
 
 fn create(path: &'static str, flags: i32) -> CreateRequest<'static> {
     CreateRequest {
@@ -127,6 +127,42 @@ fn each_operation_has_its_result() {
     );
 }
 
+/// Found by the differential test: in a multi Java goes by the flags, alone by the operation.
+#[test]
+fn a_create_with_the_flags_of_a_container_makes_one() {
+    let mut world = World::new(config());
+    let mut client = world.connect();
+    let ops = vec![
+        MultiOp::Create(create("/a", 4)),
+        MultiOp::Create2(create("/b", 4)),
+    ];
+    let (_, _, body) = world.call(&mut client, OpCode::MULTI, &multi(ops));
+    response(OpCode::MULTI, &body, |reply| {
+        let Response::Multi(reply) = reply else {
+            panic!("{reply:?}")
+        };
+        let results = &reply.results[..];
+        assert!(
+            matches!(
+                results,
+                [MultiResult::Create2(..), MultiResult::Create2(..)]
+            ),
+            "{results:?}"
+        );
+    });
+    world.call(
+        &mut client,
+        OpCode::CREATE,
+        &Request::Create(create("/c", 4)),
+    );
+    let tree = world.engine.tree();
+    let is_container = |path| {
+        let owner = tree.owner(tree.find(path).unwrap());
+        owner == EphemeralOwner::Container
+    };
+    assert_eq!(["/a", "/b", "/c"].map(is_container), [true, true, false]);
+}
+
 #[test]
 fn a_failure_is_told_where_it_is_and_leaves_nothing() {
     let mut world = World::new(config());
@@ -241,6 +277,9 @@ fn reads_and_writes_do_not_mix() {
     let (_, header, body) = world.call(&mut client, OpCode::MULTI, &mixed());
     assert_eq!((header.err, body.len()), (ErrorCode::MARSHALLING_ERROR, 0));
     let (_, header, body) = world.call(&mut client, OpCode::MULTI_READ, &mixed());
+    assert_eq!((header.err, body.len()), (ErrorCode::MARSHALLING_ERROR, 0));
+    let writes = multi(vec![MultiOp::Create(create("/a", 0)), delete("/a")]);
+    let (_, header, body) = world.call(&mut client, OpCode::MULTI_READ, &writes);
     // The end of an empty list comes with it, as from Java.
     assert_eq!(header.err, ErrorCode::MARSHALLING_ERROR);
     assert_eq!(&body[..], [255, 255, 255, 255, 1, 255, 255, 255, 255]);
