@@ -1,6 +1,11 @@
 //! A snapshot may be taken while transactions go on, and replay then repeats some of what it holds. Random histories with a
 //! snapshot at every step, and one whose walk is spread over several steps, must all end in the tree that served.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a snapshot that does not read back is a failure here"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -72,6 +72,15 @@ fn events(world: &mut World, client: &mut Client) -> Vec<(i32, String)> {
 /// A change, as the request that makes it.
 type Change = (OpCode, Request<'static>);
 
+/// A registration, whether its node is there before, a change, and the events it fires.
+type Row = (
+    OpCode,
+    Request<'static>,
+    bool,
+    Change,
+    Vec<(i32, &'static str)>,
+);
+
 fn created() -> Change {
     (OpCode::CREATE, create("/p/t", "", 0))
 }
@@ -98,7 +107,7 @@ fn each_change_fires_what_the_table_says() {
     let t = |kind| vec![(kind, "/p/t")];
     let p = |kind| vec![(kind, "/p")];
     // Registration, whether the node is there before, change, events.
-    let rows: Vec<(OpCode, Request<'_>, bool, Change, Vec<(i32, &str)>)> = vec![
+    let rows: Vec<Row> = vec![
         (OpCode::EXISTS, read("/p/t"), false, created(), t(CREATED)),
         (OpCode::EXISTS, read("/p/t"), true, changed(), t(DATA)),
         (OpCode::EXISTS, read("/p/t"), true, deleted(), t(DELETED)),
