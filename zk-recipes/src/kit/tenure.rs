@@ -71,7 +71,7 @@ pub(crate) enum Input {
 pub enum Loss {
     /// The session expired, or this client stopped trusting it: its ephemeral nodes are gone or about to go.
     SessionEnded,
-    /// The node was deleted by somebody else while the session lives.
+    /// The node was deleted, by somebody else or by the server as the first that was heard of the end of the session.
     NodeDeleted,
     /// The client was closed.
     ClientClosed,
@@ -83,7 +83,7 @@ impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::SessionEnded => "the session ended",
-            Self::NodeDeleted => "the node was deleted by others",
+            Self::NodeDeleted => "its node was deleted",
             Self::ClientClosed => "the client was closed",
             Self::Unattended => "the runtime it was acquired on is gone",
         })
@@ -161,10 +161,7 @@ mod tests {
     #[test]
     fn what_was_lost_says_how() {
         assert_eq!(Loss::SessionEnded.to_string(), "the session ended");
-        assert_eq!(
-            Loss::NodeDeleted.to_string(),
-            "the node was deleted by others"
-        );
+        assert_eq!(Loss::NodeDeleted.to_string(), "its node was deleted");
         assert_eq!(Loss::ClientClosed.to_string(), "the client was closed");
         assert_eq!(
             Loss::Unattended.to_string(),

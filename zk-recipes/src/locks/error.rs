@@ -96,7 +96,7 @@ mod tests {
         let gone = LockError::setback(&path, Setback::NodeGone);
         assert_eq!(
             gone.to_string(),
-            "lock /locks/a is lost: the node was deleted by others"
+            "lock /locks/a is lost: its node was deleted"
         );
         let closed = LockError::setback(&path, Setback::Closed);
         assert_eq!(

@@ -19,7 +19,7 @@ use crate::kit::contender::{Contender, Place, Setback};
 use crate::kit::keeper::Hold;
 use crate::kit::link::{Link, LinkWatch};
 use crate::kit::patient;
-use crate::kit::tenure::{Loss, TenureState};
+use crate::kit::tenure::TenureState;
 
 /// What Curator's locks are named, before the sequence number.
 const LOCK_NAME: &str = "lock-";
@@ -105,7 +105,8 @@ impl MutexBuilder {
         self
     }
 
-    /// Fails a waiting acquire with [`Lost`](LockError::Lost) when its session ends, instead of queueing again at the back.
+    /// Fails a waiting acquire with [`Lost`](LockError::Lost) when its session ends, or its node is deleted for another reason,
+    /// instead of queueing again at the back.
     pub fn fail_on_session_loss(mut self) -> Self {
         self.fail_on_session_loss = true;
         self
@@ -358,8 +359,8 @@ impl InterProcessMutex {
                 Err(setback) => setback,
             };
             match setback {
-                Setback::SessionEnded if self.inner.fail_on_session_loss => {
-                    return Err(LockError::lost(path, Loss::SessionEnded));
+                Setback::SessionEnded | Setback::NodeGone if self.inner.fail_on_session_loss => {
+                    return Err(LockError::setback(path, setback));
                 }
                 Setback::SessionEnded | Setback::NodeGone => {
                     tracing::info!(%path, ?setback, "queueing again, at the back");
