@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use zk_proto::OpCode;
 use zk_proto::session::Secret;
@@ -29,6 +29,8 @@ const MAX_FRAME: usize = 64 << 20;
 /// Enough to keep any connection busy; a full mailbox makes callers wait.
 const MAX_IN_FLIGHT: usize = 4096;
 const MAILBOX: usize = 1024;
+/// Spreads the clients of one server that went away, and is not felt.
+const RECONNECT_JITTER: Duration = Duration::from_millis(100);
 
 /// What happens after a session is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,7 @@ pub struct ClientBuilder {
     credentials: Vec<(String, Secret)>,
     max_frame: usize,
     max_in_flight: usize,
+    reconnect_jitter: Duration,
     seed: Option<u64>,
     connector: Connector,
 }
@@ -93,6 +96,7 @@ impl ClientBuilder {
             credentials: Vec::new(),
             max_frame: MAX_FRAME,
             max_in_flight: MAX_IN_FLIGHT,
+            reconnect_jitter: RECONNECT_JITTER,
             seed: None,
             connector: Connector::Tcp,
         })
@@ -140,6 +144,14 @@ impl ClientBuilder {
     /// How many requests may be on the wire at once: 4096, unless said otherwise. Beyond that callers wait.
     pub fn max_in_flight(mut self, requests: usize) -> Self {
         self.max_in_flight = requests;
+        self
+    }
+
+    /// The longest wait before the first attempt to connect again after a connection is lost: 100 ms, unless said otherwise.
+    /// All of it is left to chance, so that the clients of a server do not come back together. Fleets of tens of
+    /// thousands want more. Later attempts wait longer, up to five seconds between two rounds of the hosts.
+    pub fn reconnect_jitter(mut self, longest: Duration) -> Self {
+        self.reconnect_jitter = longest;
         self
     }
 
@@ -238,6 +250,7 @@ impl ClientBuilder {
             max_frame: self.max_frame,
             max_in_flight: self.max_in_flight,
             close_ms: u64::from(timeout_ms.unsigned_abs() / 3).max(1),
+            jitter_ms: u64::try_from(self.reconnect_jitter.as_millis()).unwrap_or(u64::MAX - 1),
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
         };
         let origin = Instant::now();
@@ -270,8 +283,19 @@ impl ClientBuilder {
         };
         let core = SessionCore::new(Time(0), config);
         let driver = Driver::new(core, self.hosts.list, self.connector, origin, ends);
-        tokio::spawn(driver.run());
-        tokio::spawn(reaper::run(jobs, WeakClient::new(&shared)));
+        let (driven, over) = oneshot::channel::<()>();
+        tokio::spawn(async move {
+            driver.run().await;
+            drop(driven);
+        });
+        let worker = reaper::run(jobs, WeakClient::new(&shared));
+        tokio::spawn(async move {
+            tokio::select! {
+                () = worker => {}
+                // A client that is over deletes nothing more, even if handles stay.
+                _ = over => {}
+            }
+        });
         let view = View::of_chroot(self.hosts.chroot.as_path());
         Ok(Client::new(shared, view))
     }

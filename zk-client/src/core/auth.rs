@@ -89,8 +89,8 @@ impl<S> Credentials<S> {
         self.unanswered.push_back(index);
     }
 
-    /// The oldest unanswered credentials were accepted: who waited for that. `None` if none were sent.
-    pub(crate) fn accepted(&mut self) -> Option<Vec<S>> {
+    /// The oldest unanswered credentials were answered: who waited for that. `None` if none were sent.
+    pub(crate) fn answered(&mut self) -> Option<Vec<S>> {
         let index = self.unanswered.pop_front()?;
         Some(std::mem::take(&mut self.all[index].waiting))
     }

@@ -6,13 +6,13 @@
 use bytes::{Bytes, BytesMut};
 use zk_proto::jute::{Decode, Reader};
 use zk_proto::session::{EventType, ReplyHeader, WatcherEvent};
-use zk_proto::{ErrorCode, Xid, Zxid};
+use zk_proto::{ErrorCode, OpCode, Xid, Zxid};
 
 use super::event::{Answer, Output, Slot, Time, WatchKind};
 use super::handshake::{Welcome, read_response};
 use super::inflight::{Purpose, Sent};
 use super::{End, Phase, SessionCore};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Outcome};
 
 /// Why a frame cannot be from a ZooKeeper server.
 type Broken = &'static str;
@@ -114,15 +114,19 @@ impl<S: Slot> SessionCore<S> {
     }
 
     fn authenticated(&mut self, code: ErrorCode) -> Result<(), Broken> {
+        let waiting = self
+            .credentials
+            .answered()
+            .ok_or("an answer to credentials that were not sent")?;
         if code != ErrorCode::OK {
             // Final (fs C15): the same credentials will be refused by the next server too.
+            for slot in waiting {
+                let kind = ErrorKind::AuthFailed;
+                self.fail(OpCode::AUTH, None, slot, kind, Outcome::NotDone);
+            }
             self.finish(End::AuthFailed);
             return Ok(());
         }
-        let waiting = self
-            .credentials
-            .accepted()
-            .ok_or("an answer to credentials that were not sent")?;
         for slot in waiting {
             let answer = Answer {
                 zxid: Zxid(0),

@@ -76,6 +76,8 @@ pub(crate) struct Config {
     pub(crate) max_in_flight: usize,
     /// How long the server's answer to a close is waited for.
     pub(crate) close_ms: u64,
+    /// The longest wait before the first attempt after a lost connection.
+    pub(crate) jitter_ms: u64,
     pub(crate) seed: u64,
 }
 
@@ -170,7 +172,7 @@ impl<S: Slot> SessionCore<S> {
             seen_writable: false,
             last_zxid: Zxid(0),
             keepalive: Keepalive::new(timeout_ms),
-            rotation: Rotation::new(config.hosts, config.seed),
+            rotation: Rotation::new(config.hosts, config.jitter_ms, config.seed),
             requests: InFlight::new(config.max_in_flight),
             watches: Watches::default(),
             credentials,
@@ -516,18 +518,12 @@ impl<S: Slot> SessionCore<S> {
         self.out.clear();
         self.watches.connection_lost();
         let sent = self.requests.take_sent();
-        let close_sent = sent
-            .iter()
-            .any(|sent| matches!(sent.purpose, Purpose::Close));
         if was_live && let Some(session) = &self.session {
             let session = session.id;
             self.set_state(SessionState::Suspended { session });
         }
         self.fail_sent(sent, || ErrorKind::ConnectionLost);
-        if close_sent {
-            // The server hangs up after a close; without its answer it is not certain that it was the close.
-            return self.finish(End::Closed { confirmed: false });
-        }
+        // A close without an answer goes on: the next handshake is refused, or carries another close.
         let until = if was_live {
             self.rotation.after_loss(now)
         } else {

@@ -6,10 +6,8 @@
 
 use super::event::Time;
 
-/// Before the first attempt after a lost connection: all of it left to chance.
-pub(crate) const FIRST_JITTER_MS: u64 = 100;
-pub(crate) const FIRST_WAIT_MS: u64 = 200;
-pub(crate) const LONGEST_WAIT_MS: u64 = 5_000;
+const FIRST_WAIT_MS: u64 = 200;
+const LONGEST_WAIT_MS: u64 = 5_000;
 
 #[derive(Debug)]
 pub(crate) struct Rotation {
@@ -19,11 +17,13 @@ pub(crate) struct Rotation {
     failed: usize,
     /// Rounds that failed since the last success.
     rounds: u32,
+    /// The longest wait before the first attempt after a lost connection; all of it is left to chance.
+    jitter_ms: u64,
     chance: fastrand::Rng,
 }
 
 impl Rotation {
-    pub(crate) fn new(hosts: usize, seed: u64) -> Self {
+    pub(crate) fn new(hosts: usize, jitter_ms: u64, seed: u64) -> Self {
         let mut chance = fastrand::Rng::with_seed(seed);
         let mut order: Vec<_> = (0..hosts.max(1)).collect();
         chance.shuffle(&mut order);
@@ -32,6 +32,7 @@ impl Rotation {
             next: 0,
             failed: 0,
             rounds: 0,
+            jitter_ms,
             chance,
         }
     }
@@ -67,7 +68,7 @@ impl Rotation {
 
     /// When to try after a connection that had worked is lost.
     pub(crate) fn after_loss(&mut self, now: Time) -> Time {
-        now.plus(self.chance.u64(0..FIRST_JITTER_MS))
+        now.plus(self.chance.u64(0..=self.jitter_ms))
     }
 
     /// When to try after an attempt failed.
@@ -91,35 +92,35 @@ mod tests {
     #[test]
     fn fs_c13_every_host_is_tried_within_one_round() {
         for seed in 0..50 {
-            let mut rotation = Rotation::new(5, seed);
+            let mut rotation = Rotation::new(5, 100, seed);
             for _ in 0..3 {
                 let mut round: Vec<_> = (0..5).map(|_| rotation.take()).collect();
                 round.sort_unstable();
                 assert_eq!(round, [0, 1, 2, 3, 4]);
             }
         }
-        assert_eq!(Rotation::new(1, 7).peek_other(0), None);
+        assert_eq!(Rotation::new(1, 100, 7).peek_other(0), None);
     }
 
     #[test]
     fn fs_c13_a_thousand_clients_come_back_spread_out() {
         let mut buckets = [0usize; 10];
         for seed in 0..1_000 {
-            let mut rotation = Rotation::new(3, seed);
+            let mut rotation = Rotation::new(3, 100, seed);
             let mut now = Time(0);
             now = rotation.after_loss(now);
             for _ in 0..3 {
                 now = rotation.after_failure(now);
             }
-            assert!((100..300).contains(&now.0), "{now:?}");
-            buckets[usize::try_from((now.0 - 100) / 20).unwrap()] += 1;
+            assert!((100..=300).contains(&now.0), "{now:?}");
+            buckets[usize::try_from((now.0 - 100) / 20).unwrap().min(9)] += 1;
         }
         assert!(buckets.iter().all(|clients| *clients < 250), "{buckets:?}");
     }
 
     #[test]
     fn waits_grow_to_a_bound() {
-        let mut rotation = Rotation::new(1, 3);
+        let mut rotation = Rotation::new(1, 100, 3);
         let mut waits = Vec::new();
         for _ in 0..100 {
             waits.push(rotation.after_failure(Time(0)).0);

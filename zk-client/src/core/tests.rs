@@ -44,6 +44,7 @@ fn config(hosts: usize) -> Config {
         max_frame: 1 << 20,
         max_in_flight: 100,
         close_ms: T / 3,
+        jitter_ms: 100,
         seed: 1,
     }
 }
@@ -865,14 +866,21 @@ fn fs_c16_close_does_not_wait_for_ever() {
         script.log.last(),
         Some(Output::Over { confirmed: false })
     ));
-    // The connection ends without an answer: whether the close arrived is not known, and it is not sent again.
+    // The connection ends without an answer: the next handshake tells whether the close arrived.
     let mut script = Script::live(config(1));
     script.input(Input::Close);
     script.lose();
+    script.greet();
+    script.receive(&welcome(SessionId(0), 0, false));
     assert!(matches!(
         script.log.last(),
-        Some(Output::Over { confirmed: false })
+        Some(Output::Over { confirmed: true })
     ));
+    let mut script = Script::live(config(1));
+    script.input(Input::Close);
+    script.lose();
+    script.attach(SESSION);
+    assert_eq!(script.ops(), [OpCode::CLOSE_SESSION]);
     // In the middle of a reconnect: on the next connection.
     let mut script = Script::live(config(1));
     script.lose();
@@ -962,4 +970,37 @@ fn a_server_that_does_not_shake_hands_is_left() {
     assert!(script.log.is_empty(), "{:?}", script.log);
     script.pass(1);
     assert_ne!(script.until_connect(), first);
+}
+
+proptest::proptest! {
+    /// Whatever a server says: no panic, one answer to each caller at the end, and a bound to what is kept.
+    #[test]
+    fn fs_c14_no_bytes_break_the_core(frames in proptest::collection::vec(
+        (proptest::option::of(-8i32..6), proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80)), 0..12,
+    )) {
+        let mut script = Script::live(config(2));
+        for path in ["/a", "/b", "/c"] {
+            script.submit(OpCode::GET_DATA, path, Some(WatchKind::Data));
+        }
+        for (xid, bytes) in frames {
+            let bytes = match xid {
+                // A likely header, then anything.
+                Some(xid) => frame(|out| {
+                    out.extend_from_slice(&xid.to_be_bytes());
+                    out.extend_from_slice(&bytes);
+                }),
+                None => BytesMut::from(&bytes[..]),
+            };
+            script.receive(&bytes);
+            if !matches!(script.core.phase, super::Phase::Live { .. }) {
+                script.attach(SESSION);
+            }
+        }
+        script.input(Input::Close);
+        script.pass(T);
+        for caller in 1..=3 {
+            assert!(script.answer(caller).is_some());
+        }
+        assert!(script.core.is_over());
+    }
 }

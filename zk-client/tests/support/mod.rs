@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, reason = "a broken test server should panic")]
 
 pub mod cancel;
+pub mod cutting;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,8 +20,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use zk_proto::frame::{FrameDecoder, begin_frame, end_frame};
 use zk_proto::jute::{Decode, Encode, Reader};
@@ -211,8 +212,9 @@ impl Fake {
         }
     }
 
-    async fn serve(self, socket: TcpStream) {
-        let (mut read, mut write) = socket.into_split();
+    /// Serves one connection, whatever it runs over.
+    pub async fn serve(self, stream: impl AsyncRead + AsyncWrite + Send + 'static) {
+        let (mut read, mut write) = tokio::io::split(stream);
         let (out, mut outgoing) = mpsc::unbounded_channel::<Option<Bytes>>();
         let writer = tokio::spawn(async move {
             while let Some(Some(frame)) = outgoing.recv().await {
