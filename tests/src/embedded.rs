@@ -22,7 +22,7 @@ pub struct Server {
 #[derive(Debug)]
 enum State {
     Running(ZkServer),
-    Stopped(StoppedServer),
+    Stopped(Box<StoppedServer>),
     /// A start failed; there is nothing to start again.
     Lost,
 }
@@ -77,7 +77,7 @@ impl Server {
     pub fn kill(&mut self) -> Result<(), String> {
         match std::mem::replace(&mut self.state, State::Lost) {
             State::Running(server) => {
-                self.state = State::Stopped(drive(async { server.crash().await })?);
+                self.state = State::Stopped(Box::new(drive(async { server.crash().await })?));
             }
             other => self.state = other,
         }

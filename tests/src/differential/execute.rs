@@ -15,7 +15,7 @@ use zk_proto::session::{
     AclResponse, ConnectRequest, ConnectResponse, MultiOp, MultiResult, Password, ReplyHeader,
     Request, RequestHeader, Response, WatcherEvent,
 };
-use zk_proto::{ErrorCode, OpCode, SessionId, Stat, Xid, Zxid};
+use zk_proto::{Acl, ErrorCode, OpCode, SessionId, Stat, Xid, Zxid};
 
 use super::step::{Op, Pass, Seen, Step};
 use super::{Peer, Rules};
@@ -525,7 +525,17 @@ impl World {
             Response::Create(body) => self.level(&mut body.stat),
             Response::Stat(body) => self.level(&mut body.stat),
             Response::Data(body) => self.level(&mut body.stat),
-            Response::Acl(AclResponse { stat, .. }) => self.level(stat),
+            Response::Acl(AclResponse { acl, stat }) => {
+                self.level(stat);
+                // auth-order
+                let entries = acl.as_deref_mut().unwrap_or_default();
+                let same = |left: &Acl, right: &Acl| {
+                    left.perms == right.perms && left.id.scheme == right.id.scheme
+                };
+                for run in entries.chunk_by_mut(same) {
+                    run.sort_by(|left, right| left.id.id.cmp(&right.id.id));
+                }
+            }
             Response::Children(body) => sort(&mut body.children),
             Response::Children2(body) => {
                 sort(&mut body.children);

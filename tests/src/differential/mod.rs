@@ -98,6 +98,10 @@ pub const DIFFERENCES: &[(&str, &str)] = &[
          no setACL in a pipeline",
     ),
     (
+        "auth-order",
+        "Java keeps a connection's identities in a hash set; entries that one `auth` entry became are compared in any order",
+    ),
+    (
         "takeover",
         "Java forgets which connection a session has when a former one ends late; whether an attach closes it is not compared",
     ),
