@@ -24,22 +24,13 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 /// How often a start is tried when another process took the port in between.
 const START_ATTEMPTS: usize = 5;
 
-/// Settings that Apache ZooKeeper takes only as Java properties, by the key that our server takes in its place.
-const PROPERTIES: [(&str, &str); 5] = [
-    (
-        "znode.container.checkIntervalMs",
-        "znode.container.checkIntervalMs",
-    ),
-    (
-        "znode.container.maxPerMinute",
-        "znode.container.maxPerMinute",
-    ),
-    (
-        "znode.container.maxNeverUsedIntervalMs",
-        "znode.container.maxNeverUsedIntervalMs",
-    ),
-    ("jute.maxbuffer", "jute.maxbuffer"),
-    ("readonlymode.enabled", "readonlymode.enabled"),
+/// Settings that Apache ZooKeeper takes only as Java properties; our server takes them as keys of the same name.
+const PROPERTIES: [&str; 5] = [
+    "znode.container.checkIntervalMs",
+    "znode.container.maxPerMinute",
+    "znode.container.maxNeverUsedIntervalMs",
+    "jute.maxbuffer",
+    "readonlymode.enabled",
 ];
 
 /// The jars of one version of Apache ZooKeeper.
@@ -47,8 +38,8 @@ const PROPERTIES: [(&str, &str); 5] = [
 pub struct Distribution {
     /// For messages, such as `3.8.0`.
     pub version: &'static str,
-    class_path: String,
-    java: PathBuf,
+    pub(crate) class_path: String,
+    pub(crate) java: PathBuf,
 }
 
 impl Distribution {
@@ -176,22 +167,12 @@ impl Server {
             |what: &str, error: std::io::Error| StartError::Other(format!("{what}: {error}"));
         fs::create_dir_all(&self.directory).map_err(|error| other("scratch directory", error))?;
         let config = self.directory.join("zoo.cfg");
-        let mut text = format!(
-            "dataDir={}\nclientPortAddress=127.0.0.1\nclientPort={}\nadmin.enableServer=false\n",
-            self.directory.join("data").display(),
-            self.addr.port()
-        );
-        let mut command = Command::new(&self.distribution.java);
-        command.args(java::QUICK_START);
-        for (key, value) in self.options.iter() {
-            match PROPERTIES.iter().find(|(ours, _)| *ours == key) {
-                Some((_, property)) => {
-                    command.arg(format!("-D{property}={value}"));
-                }
-                None => text.push_str(&format!("{key}={value}\n")),
-            }
-        }
+        let text = config_text(&self.options, &self.directory, self.addr.port());
         fs::write(&config, text).map_err(|error| other("zoo.cfg", error))?;
+        let mut command = Command::new(&self.distribution.java);
+        command
+            .args(java::QUICK_START)
+            .args(properties(&self.options));
         let log_path = self.directory.join("server.log");
         let log = File::create(&log_path).map_err(|error| other("server.log", error))?;
         let errors = log
@@ -199,7 +180,6 @@ impl Server {
             .map_err(|error| other("server.log", error))?;
         let child = command
             .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
-            .arg("-Dzookeeper.jmx.log4j.disable=true")
             .arg("-cp")
             .arg(&self.distribution.class_path)
             .arg("org.apache.zookeeper.server.ZooKeeperServerMain")
@@ -274,7 +254,29 @@ pub fn four_letter(addr: SocketAddr, word: &str) -> std::io::Result<String> {
     Ok(answer)
 }
 
+/// The `zoo.cfg` of a server on the loopback.
+pub(crate) fn config_text(options: &Options, directory: &Path, port: u16) -> String {
+    let mut text = format!(
+        "dataDir={}\nclientPortAddress=127.0.0.1\nclientPort={port}\nadmin.enableServer=false\n",
+        directory.join("data").display(),
+    );
+    for (key, value) in options.iter().filter(|(key, _)| !PROPERTIES.contains(key)) {
+        text.push_str(&format!("{key}={value}\n"));
+    }
+    text
+}
+
+/// What goes beside that, as arguments of `java`.
+pub(crate) fn properties(options: &Options) -> Vec<String> {
+    let settings = options.iter().filter(|(key, _)| PROPERTIES.contains(key));
+    let mut arguments: Vec<_> = settings
+        .map(|(key, value)| format!("-D{key}={value}"))
+        .collect();
+    arguments.push("-Dzookeeper.jmx.log4j.disable=true".to_owned());
+    arguments
+}
+
 /// A port that nobody listens on at this moment.
-fn free_port() -> std::io::Result<SocketAddr> {
+pub(crate) fn free_port() -> std::io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }

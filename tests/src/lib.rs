@@ -4,6 +4,7 @@
 //! * [`target`]: one server to test against, the embedded one or Apache ZooKeeper as a process; the environment chooses.
 //! * [`embedded`]: our server in this process, from the same settings.
 //! * [`apache`], [`java`]: how that process is found, configured, started and ended, and how our Java programs are built.
+//! * [`many_servers`]: many of them in a row in one JVM, for shrinking.
 //! * [`gate`]: tests that need what a machine may lack say loudly that they did not run, and fail where they must run.
 //! * [`proxy`]: a TCP relay that delays, holds, cuts, swallows and resets, in process.
 //! * [`talker`]: child processes that obey commands line by line.
@@ -20,6 +21,7 @@ pub mod dump;
 pub mod embedded;
 pub mod gate;
 pub mod java;
+pub mod many_servers;
 pub mod mutex;
 pub mod proxy;
 pub mod raw;

@@ -13,6 +13,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tests::apache::Distribution;
@@ -23,6 +24,7 @@ use tests::differential::step::Step;
 use tests::differential::{Peer, Rules, explain, first_difference};
 use tests::dump::SUPER_DIGEST;
 use tests::gate;
+use tests::many_servers::ManyServers;
 use tests::target::{Kind, Options, Target};
 
 fn number(name: &str, otherwise: u64) -> u64 {
@@ -71,9 +73,9 @@ fn a_seeded_history_looks_the_same_on_both_servers() {
         ),
         _ => (Kind::Apache, Peer::V38, Distribution::debian()),
     };
-    if gate::need("differential", found).is_none() {
+    let Some(distribution) = gate::need("differential", found) else {
         return;
-    }
+    };
     let seeds = match number("ZK_DIFF_SEED", 0) {
         0 => vec![1, 2, 3],
         seed => vec![seed],
@@ -85,11 +87,11 @@ fn a_seeded_history_looks_the_same_on_both_servers() {
         Err(_) => Kind::Embedded,
     };
     for seed in seeds {
-        compare(seed, judge, subject, Rules { peer });
+        compare(seed, (judge, &distribution), subject, Rules { peer });
     }
 }
 
-fn compare(seed: u64, judge: Kind, subject: Kind, rules: Rules) {
+fn compare(seed: u64, (judge, distribution): (Kind, &Distribution), subject: Kind, rules: Rules) {
     let count = usize::try_from(number("ZK_DIFF_OPS", 4000)).unwrap();
     let steps = history(seed, count, rules);
     let names = (format!("{judge:?}"), format!("{subject:?}"));
@@ -117,8 +119,17 @@ fn compare(seed: u64, judge: Kind, subject: Kind, rules: Rules) {
         )
     );
     let limit = Duration::from_secs(number("ZK_DIFF_SHRINK_SECS", 120));
+    let many = ManyServers::start(distribution, &options()).map(Mutex::new);
+    let judge_many = |steps: &[Step]| match &many {
+        Ok(many) => {
+            let addr = many.lock().unwrap().next().unwrap();
+            play(addr, SLOTS, rules, steps).unwrap()
+        }
+        // No compiler: a process for each try.
+        Err(_) => judge(steps),
+    };
     let smallest = shrink(steps.to_vec(), limit, |steps| {
-        let (theirs, ours) = both(steps, judge, subject);
+        let (theirs, ours) = both(steps, judge_many, subject);
         first_difference(&theirs, &ours).is_some()
     });
     let (theirs, ours) = both(&smallest, judge, subject);
