@@ -1,0 +1,59 @@
+//! A process that was stopped for longer than its session may live (fs K3).
+#![allow(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
+mod support;
+
+use std::time::Duration;
+
+use support::Fake;
+use tokio::runtime::Builder;
+use zk_client::{Client, CreateMode, ErrorKind, OpCode, SessionState};
+
+const TIMEOUT: Duration = Duration::from_millis(600);
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "stands for SIGSTOP: the whole client stands still, its server does not"
+)]
+fn fs_k3_after_a_long_pause_user_code_learns_of_the_loss_first() {
+    let servers = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let fake = servers.block_on(Fake::start());
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = Client::builder(fake.address.to_string())
+            .unwrap()
+            .session_timeout(TIMEOUT)
+            .connect()
+            .await
+            .unwrap();
+        client
+            .create("/lock", "")
+            .mode(CreateMode::Ephemeral)
+            .await
+            .unwrap();
+        let session = client.session_id();
+        let mut events = client.session_events();
+        let reader = client.clone();
+        let read = tokio::spawn(async move { reader.get_data("/lock").send().await });
+        while fake.count(OpCode::GET_DATA) == 0 {
+            tokio::task::yield_now().await;
+        }
+        std::thread::sleep(TIMEOUT * 2);
+        // Before the session's task has had a chance to run.
+        assert_eq!(client.current_state(), SessionState::Lost { session });
+        // What was answered before the pause may come out; what came in meanwhile may not.
+        if let Err(error) = read.await.unwrap() {
+            assert!(matches!(error.kind(), ErrorKind::SessionExpired), "{error}");
+        }
+        // A success after the pause belongs to another session, and the loss was told before.
+        client.exists("/").await.unwrap();
+        assert_ne!(client.session_id(), session);
+        assert_eq!(events.next().await, Some(SessionState::Lost { session }));
+        assert!(events.next().await.unwrap().is_connected());
+    });
+}
