@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
 const SIZE: usize = 100;
-const SPAN: Duration = Duration::from_secs(2);
+const SPAN: Duration = Duration::from_secs(1);
 
 /// The state that must be owned or locked: counted, so that it is not optimised away.
 #[derive(Default)]
