@@ -6,6 +6,8 @@
 //!
 //! `cargo run --release -p zk-server-lite --example threading`
 
+#![allow(clippy::unwrap_used, reason = "a measurement ends where it fails")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};

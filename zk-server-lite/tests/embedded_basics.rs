@@ -1,5 +1,7 @@
 //! A server inside the process: starts, serves over a port and over a pipe, stops, starts again.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
+
 mod raw;
 
 use raw::{Raw, eventually, word};

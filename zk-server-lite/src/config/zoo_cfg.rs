@@ -472,7 +472,7 @@ fn feature(key: &str) -> Option<&'static str> {
         |name: &&str| *name == key || (name.ends_with(['.', '_']) && key.starts_with(name));
     NO_EFFECT
         .iter()
-        .find(|(_, keys)| keys.iter().any(|name| belongs(name)))
+        .find(|(_, keys)| keys.iter().any(&belongs))
         .map(|(feature, _)| *feature)
 }
 
