@@ -15,7 +15,7 @@ use crate::limits::Limits;
 use crate::server::{Kind, Programs};
 use crate::table::{self, Table};
 use crate::workload::{self, Span, Target, Workload};
-use crate::{null, procfs};
+use crate::{client, mutex, null, procfs};
 
 /// Loads a ZooKeeper-protocol server and checks every reply; compares zk-server with Apache ZooKeeper 3.8.0.
 #[derive(Parser)]
@@ -104,6 +104,40 @@ enum Request {
         #[command(flatten)]
         peers: PeerArgs,
     },
+    /// Our client and peer clients on the null server.
+    Client {
+        /// Alternations.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Seconds measured per client and window.
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+        /// The program of the package zk-bench/peers. Default: where its build leaves it.
+        #[arg(long, value_name = "PATH", conflicts_with = "without_peers")]
+        peers: Option<PathBuf>,
+        /// Measure zk-client alone.
+        #[arg(long)]
+        without_peers: bool,
+    },
+    /// The SDK's mutex beside the same pattern by raw operations.
+    Mutex {
+        /// Alternations.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        #[arg(long, default_value_t = 8)]
+        contenders: usize,
+        #[command(flatten)]
+        peers: PeerArgs,
+        #[command(flatten)]
+        span: SpanArgs,
+    },
+    /// One run of `client` in a process of its own.
+    #[command(hide = true)]
+    ClientProbe {
+        addr: String,
+        window: usize,
+        seconds: f64,
+    },
     /// Serve canned replies, as a ceiling for servers and a partner for clients.
     Null {
         /// Where to listen; port 0 takes a free one.
@@ -124,13 +158,9 @@ struct SpanArgs {
 
 impl SpanArgs {
     fn span(&self) -> Outcome<Span> {
-        let seconds = |value: f64| {
-            Duration::try_from_secs_f64(value)
-                .map_err(|error| Failure::Missing(format!("{value} seconds: {error}")))
-        };
         Ok(Span {
-            warm: seconds(self.warm)?,
-            measure: seconds(self.seconds)?,
+            warm: duration(self.warm)?,
+            measure: duration(self.seconds)?,
         })
     }
 }
@@ -205,7 +235,9 @@ pub(crate) fn run() -> Outcome<()> {
                 kinds,
                 span: span.span()?,
             };
-            let figures = compare::run(&plan, &common.programs()?, &common.scratch()?, &bar())?;
+            let bar = bar();
+            let figures = compare::run(&plan, &common.programs()?, &common.scratch()?, &bar)?;
+            bar.finish_and_clear();
             common.report(&figures.text(&plan), &figures.json(&plan))
         }
         Request::Limits => {
@@ -222,6 +254,52 @@ pub(crate) fn run() -> Outcome<()> {
                 &compare::limits_table(&all).text(),
                 &json!({ "machine": procfs::machine(), "limits": values }),
             )
+        }
+        Request::ClientProbe {
+            addr,
+            window,
+            seconds,
+        } => {
+            println!("{}", client::probe(addr, *window, duration(*seconds)?)?);
+            Ok(())
+        }
+        Request::Client {
+            rounds,
+            seconds,
+            peers,
+            without_peers,
+        } => {
+            let peers = match (peers, without_peers) {
+                (_, true) => None,
+                (Some(path), false) => Some(path.clone()),
+                (None, false) => Some(client::find_peers()?),
+            };
+            let plan = client::Plan {
+                rounds: *rounds,
+                measured: duration(*seconds)?,
+                peers,
+            };
+            let bar = bar();
+            let rows = client::run(&plan, &common.programs()?, &common.scratch()?, &bar)?;
+            bar.finish_and_clear();
+            common.report(&client::text(&rows), &client::json(&rows))
+        }
+        Request::Mutex {
+            rounds,
+            contenders,
+            peers,
+            span,
+        } => {
+            let plan = mutex::Plan {
+                rounds: *rounds,
+                contenders: *contenders,
+                kinds: peers.kinds(),
+                span: span.span()?,
+            };
+            let bar = bar();
+            let rows = mutex::run(&plan, &common.programs()?, &common.scratch()?, &bar)?;
+            bar.finish_and_clear();
+            common.report(&mutex::text(&rows), &mutex::json(&rows))
         }
         Request::Start { rounds, peers } => common.lifetime(*rounds, peers, lifetime::start),
         Request::Memory {
@@ -289,6 +367,11 @@ impl Common {
         value["command"] = std::env::args().collect::<Vec<_>>().join(" ").into();
         std::fs::write(path, format!("{value:#}\n")).tried(|| format!("write {}", path.display()))
     }
+}
+
+fn duration(seconds: f64) -> Outcome<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|error| Failure::Missing(format!("{seconds} seconds: {error}")))
 }
 
 fn chosen(names: &[String]) -> Outcome<Vec<Workload>> {

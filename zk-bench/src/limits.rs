@@ -13,7 +13,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::failure::{Outcome, Tried};
-use crate::sample::us;
+use crate::sample::{histogram, us};
 
 /// Bytes of one forced write and of one copied block.
 const PAGE: usize = 4096;
@@ -54,10 +54,6 @@ impl Limits {
             "memcpy_gib_per_s": self.memcpy_gib,
         })
     }
-}
-
-fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits are allowed")
 }
 
 fn record(histogram: &mut Histogram<u64>, since: Instant) {

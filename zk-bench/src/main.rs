@@ -3,9 +3,10 @@
 //! ```text
 //! cli        the command line            compare   both servers, alternating, goals
 //! workload   what is asked of a server   lifetime  start, memory, recovery
-//! conn       one thread, one poll        client    client libraries on the null server, the SDK's mutex
-//! wire       frames by hand              null      a server with no logic
-//! server     processes to measure        limits    loopback, disk, memory right now
+//! conn       one thread, one poll        client    client libraries on the null server
+//! wire       frames by hand              mutex     the SDK's mutex beside raw operations
+//! server     processes to measure        null      a server with no logic
+//! goals      what we want to reach       limits    loopback, disk, memory right now
 //! ```
 //!
 //! The generator is one thread and no ZooKeeper library. It checks every reply and every event, and a run that meets a
@@ -13,12 +14,15 @@
 //! absolute figures move with the machine.
 
 mod cli;
+mod client;
+mod client_load;
 mod compare;
 mod conn;
 mod failure;
 mod goals;
 mod lifetime;
 mod limits;
+mod mutex;
 mod null;
 mod procfs;
 mod sample;

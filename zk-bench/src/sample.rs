@@ -37,6 +37,12 @@ impl Latency {
     }
 }
 
+/// For latencies in nanoseconds up to two minutes, longer than any patience here; longer ones count as two minutes.
+pub(crate) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 120_000_000_000, 3)
+        .expect("the bounds and three digits are allowed")
+}
+
 /// Nanoseconds as microseconds. Latencies are far below 2^52 ns.
 #[expect(clippy::cast_precision_loss, reason = "a latency is far below 2^52 ns")]
 pub(crate) fn us(nanos: u64) -> f64 {
@@ -86,6 +92,14 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn latencies_survive_the_histogram() {
+        let mut histogram = histogram();
+        histogram.saturating_record_n(50_000, 3);
+        let p50 = Latency::of(&histogram).unwrap().p50;
+        assert!((49.9..50.1).contains(&p50), "{p50}");
+    }
 
     #[test]
     fn a_median_needs_no_order() {

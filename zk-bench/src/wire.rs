@@ -177,7 +177,6 @@ pub(crate) fn get_all_children_number(path: &str) -> Vec<u8> {
     })
 }
 
-
 pub(crate) fn close_session() -> Vec<u8> {
     request(op::CLOSE_SESSION, |_| {})
 }

@@ -176,7 +176,7 @@ impl Meter {
     pub(super) fn new(pid: Option<u32>) -> Self {
         Self {
             pid,
-            histogram: Histogram::new(3).expect("three digits are allowed"),
+            histogram: crate::sample::histogram(),
             run: (0, 0),
             running: false,
             begun: None,
