@@ -1,7 +1,7 @@
 //! The password of a session: what a client must show to attach to it again.
 //!
 //! Java derives it from the session id alone, so whoever knows an id has the session. Ours is keyed with a secret that only
-//! the data directory holds. An ensemble with Java members will need Java's derivation; [`derive`] is the one place to put it.
+//! the data directory holds. An ensemble with Java members will need Java's derivation; [`derive()`] is the one place to put it.
 
 use sha1::{Digest, Sha1};
 use zk_proto::SessionId;
