@@ -198,7 +198,11 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         // Nobody can ask any more; the ticket is dropped next, and the keeper stays until the node is gone.
-        self.shared.learn(Input::Released);
+        if self.shared.learn(Input::Released) == TenureState::Lost(Loss::NodeDeleted)
+            && let Some(ticket) = self.take_ticket()
+        {
+            ticket.disarm();
+        }
     }
 }
 
