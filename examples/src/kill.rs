@@ -8,6 +8,7 @@ use std::io;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use zk_client::DEFAULT_PORT;
 use zk_proto::frame::{FrameDecoder, begin_frame, end_frame};
 use zk_proto::jute::{Decode, Encode, Reader};
 use zk_proto::session::{ConnectRequest, ConnectResponse, Password, RequestHeader};
@@ -16,7 +17,7 @@ use zk_proto::{OpCode, SessionId, Xid, Zxid};
 /// Answers to a handshake are small.
 const MAX_FRAME: usize = 1 << 16;
 
-/// Ends the session at the first of `hosts` (each `host:port`) that can be reached. Any server of an ensemble will do.
+/// Ends the session at the first of `hosts` (each `host` or `host:port`) that can be reached. Any server of an ensemble will do.
 ///
 /// # Errors
 ///
@@ -28,7 +29,11 @@ const MAX_FRAME: usize = 1 << 16;
 pub async fn session(hosts: &str, session: SessionId, password: Password) -> io::Result<()> {
     let mut failed = io::Error::other("no host is named");
     for host in hosts.split(',') {
-        match TcpStream::connect(host).await {
+        let named = format!("{host}:{DEFAULT_PORT}");
+        let has_port = host
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        match TcpStream::connect(if has_port { host } else { &named }).await {
             Ok(stream) => return end(stream, session, password).await,
             Err(error) => failed = error,
         }

@@ -62,7 +62,11 @@ fn in_words(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        words += &format!(": {error}");
+        // Some name their cause themselves.
+        let text = error.to_string();
+        if !words.ends_with(&text) {
+            words += &format!(": {text}");
+        }
         cause = error.source();
     }
     words
@@ -234,6 +238,10 @@ impl Contender {
                     in_words(&error)
                 )
             })?;
+        // Clients do not create the chroot that a connect string names.
+        if client.exists("/").await?.is_none() {
+            return Err(format!("the chroot of {} does not exist", stage.hosts).into());
+        }
         let mutex = InterProcessMutex::builder(&client, &stage.path)
             .node_data(name)
             .build()?;
