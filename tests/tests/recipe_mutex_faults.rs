@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tests::mutex::{LONG, SHORT, World, drop_after, soon, until_state};
 use tests::proxy::{Direction, Reach};
 use tests::wait::{PATIENCE, eventually};
-use zk_client::SessionState;
+use zk_client::{Client, ExpiryPolicy, SessionState};
 use zk_proto::OpCode;
 use zk_recipes::{InterProcessMutex, LockError, Loss, TenureState};
 
@@ -340,6 +340,52 @@ async fn curator_604_the_end_of_the_session_while_in_front_is_never_a_grant() {
     guard.release().await.unwrap();
 }
 
+/// CURATOR-604, CURATOR-498, C3: the client has given its session up by its own clock and has another one, while the server
+/// still keeps the old one and its node, in front. That node is no longer ours.
+#[tokio::test]
+async fn curator_604_a_node_of_the_last_session_in_front_is_never_a_grant() {
+    let world = World::new("last-session").await;
+    let watcher = world.client().await;
+    let (client, proxy) = world.proxied(SHORT).await;
+    soon(world.mutex(&watcher).acquire())
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    let mutex = world.mutex(&client);
+    // The create is answered, the list is not; then the server hears every attempt to come back, and the client nothing.
+    proxy.swallow_reply(OpCode::GET_CHILDREN2, false);
+    let acquiring = tokio::spawn(async move { mutex.acquire().await });
+    world.until_children(&watcher, 1).await;
+    let old = client.session_id();
+    // The client has nothing to send and pings: long before, the answer to the create has come.
+    eventually("a ping", PATIENCE, async || {
+        let requests = proxy.requests();
+        let list = requests
+            .iter()
+            .rposition(|op| *op == OpCode::GET_CHILDREN2)?;
+        requests[list..].contains(&OpCode::PING).then_some(())
+    })
+    .await;
+    proxy.hold(Direction::ToClient, true);
+    until_state(&client, |state| matches!(state, SessionState::Lost { .. })).await;
+    let left = world.children(&watcher).await;
+    assert_eq!(
+        left.len(),
+        1,
+        "the server keeps the old session; else nothing is tested"
+    );
+    proxy.heal();
+    let guard = soon(acquiring).await.unwrap().unwrap();
+    assert_ne!(guard.session_id(), old);
+    assert_eq!(guard.session_id(), client.session_id());
+    let node = watcher.get_data(guard.path()).await.unwrap();
+    assert_eq!(node.stat.ephemeral_owner, guard.session_id().0);
+    guard.release().await.unwrap();
+    world.until_clean(&watcher).await;
+}
+
 #[tokio::test]
 async fn a_waiter_may_fail_with_its_session() {
     let world = World::new("fail-with-session").await;
@@ -369,6 +415,35 @@ async fn a_waiter_may_fail_with_its_session() {
         "{error:?}"
     );
     world.until_children(&holder, 1).await;
+    guard.release().await.unwrap();
+}
+
+/// A client that is told to end with its session does not make its locks wait for another one.
+#[tokio::test]
+async fn a_client_that_ends_with_its_session_ends_its_waits() {
+    let world = World::new("end-with-session").await;
+    let holder = world.client().await;
+    let client = Client::builder(world.addr().to_string())
+        .unwrap()
+        .session_timeout(LONG)
+        .on_expiry(ExpiryPolicy::End)
+        .connect()
+        .await
+        .unwrap();
+    let guard = soon(world.mutex(&holder).acquire()).await.unwrap();
+    let mutex = world.mutex(&client);
+    let waiting = tokio::spawn({
+        let mutex = mutex.clone();
+        async move { mutex.acquire().await }
+    });
+    world.until_children(&holder, 2).await;
+    world.kill_session(&client).await;
+    let error = soon(waiting).await.unwrap().unwrap_err();
+    assert!(matches!(error, LockError::Closed { .. }), "{error:?}");
+    let error = soon(mutex.acquire()).await.unwrap_err();
+    assert!(matches!(error, LockError::Closed { .. }), "{error:?}");
+    assert!(soon(mutex.try_acquire()).await.is_err());
+    assert!(soon(mutex.participants()).await.is_err());
     guard.release().await.unwrap();
 }
 
