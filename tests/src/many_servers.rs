@@ -62,14 +62,21 @@ impl ManyServers {
         let text = config_text(&self.options, scratch.path(), addr.port());
         std::fs::write(&config, text).map_err(|error| error.to_string())?;
         self.talker.tell(&format!("start {}", config.display()));
-        let answer = self.talker.hear();
-        if answer != "started" {
-            return Err(answer);
+        // Some distributions log to the standard output.
+        loop {
+            let line = self.talker.hear();
+            if line == "started" {
+                break;
+            }
+            if line.starts_with("failed ") {
+                return Err(line);
+            }
         }
         let deadline = std::time::Instant::now() + PATIENCE;
         while !four_letter(addr, "srvr").is_ok_and(|answer| answer.contains("Mode: ")) {
-            if let Some(answer) = self.talker.poll(Duration::from_millis(2)) {
-                return Err(answer);
+            let line = self.talker.poll(Duration::from_millis(2));
+            if let Some(failed) = line.filter(|line| line.starts_with("failed ")) {
+                return Err(failed);
             }
             if std::time::Instant::now() > deadline {
                 return Err(format!("nobody serves at {addr} within {PATIENCE:?}"));
