@@ -98,6 +98,7 @@ impl Outstanding {
 
     /// Adjusts a session's set of ephemeral nodes by what is on its way.
     pub(super) fn adjust_ephemerals(&self, session: SessionId, paths: &mut BTreeSet<String>) {
+        // tidy: any order, as each path is there once and goes into or out of an ordered set.
         for (path, (_, view)) in &self.records {
             match view {
                 Some(view) if view.ephemeral_owner == session.0 => {
