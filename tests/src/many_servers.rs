@@ -55,7 +55,7 @@ impl ManyServers {
     ///
     /// # Errors
     /// When it does not.
-    pub fn next(&mut self) -> Result<SocketAddr, String> {
+    pub fn fresh(&mut self) -> Result<SocketAddr, String> {
         let scratch = TempDir::new().map_err(|error| error.to_string())?;
         let addr = free_port().map_err(|error| error.to_string())?;
         let config = scratch.path().join("zoo.cfg");

@@ -122,7 +122,7 @@ fn compare(seed: u64, (judge, distribution): (Kind, &Distribution), subject: Kin
     let many = ManyServers::start(distribution, &options()).map(Mutex::new);
     let judge_many = |steps: &[Step]| match &many {
         Ok(many) => {
-            let addr = many.lock().unwrap().next().unwrap();
+            let addr = many.lock().unwrap().fresh().unwrap();
             play(addr, SLOTS, rules, steps).unwrap()
         }
         // No compiler: a process for each try.

