@@ -262,7 +262,9 @@ impl<'b> Logical<'b> {
             target.into(),
             self.builder.options.mode(),
         )?;
-        if let Some(id) = self.id {
+        // One ticket for all attempts under one UUID: a second one would let go of the first, and the worker would then delete
+        // the node that a later attempt makes.
+        if let (Some(id), None) = (self.id, &self.ticket) {
             let parent = client.view().full(self.parent().into(), false).into_owned();
             self.ticket = Some(client.reaper().ticket(Job::find(parent, id)));
         }
@@ -344,6 +346,8 @@ impl<'b> Logical<'b> {
                 .reaper()
                 .push(Job::delete(node.full().to_owned(), ANY_VERSION));
             self.id = Some(Uuid::new_v4());
+            // Whatever else wears the old UUID is the worker's.
+            self.ticket = None;
             return Ok(None);
         }
         Ok(Some(Created {
