@@ -34,14 +34,23 @@ pub async fn session(hosts: &str, session: SessionId, password: Password) -> io:
             .rsplit_once(':')
             .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         match TcpStream::connect(if has_port { host } else { &named }).await {
-            Ok(stream) => return end(stream, session, password).await,
+            // The client may take its session back before the close arrives: then once more.
+            Ok(stream) => match end(stream, session, password.clone()).await? {
+                End::Ended => return Ok(()),
+                End::TakenBack => return Box::pin(self::session(hosts, session, password)).await,
+            },
             Err(error) => failed = error,
         }
     }
     Err(failed)
 }
 
-async fn end(mut stream: TcpStream, session: SessionId, password: Password) -> io::Result<()> {
+enum End {
+    Ended,
+    TakenBack,
+}
+
+async fn end(mut stream: TcpStream, session: SessionId, password: Password) -> io::Result<End> {
     let attach = ConnectRequest {
         protocol_version: 0,
         last_zxid_seen: Zxid(0),
@@ -64,18 +73,23 @@ async fn end(mut stream: TcpStream, session: SessionId, password: Password) -> i
     let mut reader = Reader::new(&answer, "ConnectResponse");
     let answer = ConnectResponse::decode(&mut reader).map_err(io::Error::other)?;
     if answer.session_id != session {
-        return Err(io::Error::other(format!(
-            "session {session} is over already"
-        )));
+        // Over already.
+        return Ok(End::Ended);
     }
     let close = RequestHeader {
         xid: Xid(1),
         op: OpCode::CLOSE_SESSION,
     };
     write(&mut stream, |out| close.encode(out)).await?;
-    // The server answers, then hangs up: either is the end of the session.
-    while stream.read_buf(&mut buffer).await? != 0 {}
-    Ok(())
+    loop {
+        match decoder.decode(&mut buffer).map_err(io::Error::other)? {
+            Some(_answer) => return Ok(End::Ended),
+            None if stream.read_buf(&mut buffer).await.unwrap_or(0) == 0 => {
+                return Ok(End::TakenBack);
+            }
+            None => {}
+        }
+    }
 }
 
 async fn write(stream: &mut TcpStream, body: impl FnOnce(&mut BytesMut)) -> io::Result<()> {

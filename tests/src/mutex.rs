@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::apache::four_letter;
 use crate::proxy::Proxy;
-use crate::raw::RawConnection;
+use crate::raw::{RawConnection, Received};
 use crate::target::{Options, Target};
 use crate::wait::{PATIENCE, eventually};
 use zk_client::{Client, SessionState};
@@ -81,25 +81,30 @@ impl World {
     pub async fn kill_session(&self, client: &Client) {
         let (session_id, passwd) = client.session_credentials().expect("a session");
         let addr = self.addr();
+        // The client may take its session back before the close arrives: then once more.
         let kill = move || {
-            let mut connection = RawConnection::open(addr).expect("a connection");
-            let request = ConnectRequest {
-                timeout: 10_000,
-                session_id,
-                last_zxid_seen: Zxid(0),
-                passwd,
-                read_only: Some(false),
-                ..ConnectRequest::default()
-            };
-            let answer = connection
-                .connect(&request)
-                .expect("an answer")
-                .expect("an answer");
-            assert_eq!(answer.session_id, session_id);
-            connection
-                .request(Xid(1), OpCode::CLOSE_SESSION, &Empty)
-                .expect("a close");
-            connection.receive(PATIENCE);
+            loop {
+                let mut connection = RawConnection::open(addr).expect("a connection");
+                let request = ConnectRequest {
+                    timeout: 10_000,
+                    session_id,
+                    last_zxid_seen: Zxid(0),
+                    passwd: passwd.clone(),
+                    read_only: Some(false),
+                    ..ConnectRequest::default()
+                };
+                match connection.connect(&request).expect("an answer") {
+                    Some(answer) if answer.session_id == session_id => {}
+                    _ => return,
+                }
+                if connection
+                    .request(Xid(1), OpCode::CLOSE_SESSION, &Empty)
+                    .is_ok()
+                    && matches!(connection.receive(PATIENCE), Received::Frame(_))
+                {
+                    return;
+                }
+            }
         };
         tokio::task::spawn_blocking(kill)
             .await

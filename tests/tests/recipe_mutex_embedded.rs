@@ -182,8 +182,7 @@ async fn curator_79_dropped_between_any_two_late_replies() {
         server.delay_replies(Duration::ZERO);
         until_clean(&watcher).await;
         if finished {
-            // Create and list, two reads, the wait, the last list: each was cut off.
-            assert!(polls > 4, "nothing was swept");
+            assert!(polls > 2, "nothing was swept");
             break;
         }
     }
@@ -234,9 +233,8 @@ async fn random_faults_never_let_two_live_sessions_in() {
                 let Some(guard) = guard else { continue };
                 let token = guard.fencing_token().get();
                 enter(&server, &register, token, guard.session_id(), seed);
-                for _ in 0..random.u8(..5) {
-                    tokio::task::yield_now().await;
-                }
+                // The work; long enough to lose the lock in it now and then.
+                tokio::time::sleep(Duration::from_millis(random.u64(..8))).await;
                 let lost = leave(&register, token, guard.state());
                 if random.bool() || lost {
                     drop(guard);

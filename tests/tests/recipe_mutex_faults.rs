@@ -54,12 +54,19 @@ async fn curator_190_repeated_creates_have_one_prefix() {
         .release()
         .await
         .unwrap();
+    let before = proxy.requests().len();
     for _ in 0..3 {
         proxy.cut_at_request(CREATE, 1, Reach::Withheld);
     }
     let guard = soon(world.mutex(&client).acquire()).await.unwrap();
     let name = guard.path().name().unwrap();
     assert_eq!(name.matches("_c_").count(), 1, "{name}");
+    // Nobody cleans up after the attempts that failed: the same name is the last one's.
+    client.sync(&world.path).await.unwrap();
+    let made = proxy.requests().split_off(before);
+    let count = |op| made.iter().filter(|seen| **seen == op).count();
+    assert_eq!((count(CREATE), count(OpCode::DELETE)), (4, 0), "{made:?}");
+    assert!(guard.is_held());
     assert_eq!(world.children(&watcher).await, [name]);
     guard.release().await.unwrap();
 }

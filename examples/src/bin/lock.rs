@@ -24,7 +24,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, Parser)]
 #[command(name = "lock")]
 struct Arguments {
-    /// A real ensemble instead of the embedded server: host:port[,host:port...][/chroot]
+    /// A real ensemble instead of the embedded server: `host:port[,host:port...][/chroot]`
     #[arg(long, value_name = "HOSTS")]
     connect: Option<String>,
     /// The path to contend for, inside the chroot
