@@ -2,12 +2,14 @@
 //! history, where starting a process for each try would eat the time. Not for judging.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::apache::{Distribution, config_text, four_letter, free_port, properties};
+use crate::differential::execute::Stage;
 use crate::java;
 use crate::talker::Talker;
 use crate::target::Options;
@@ -18,7 +20,7 @@ use crate::wait::PATIENCE;
 pub struct ManyServers {
     talker: Talker,
     options: Options,
-    current: Option<TempDir>,
+    current: Option<(TempDir, SocketAddr)>,
     _classes: TempDir,
 }
 
@@ -55,12 +57,20 @@ impl ManyServers {
     ///
     /// # Errors
     /// When it does not.
-    pub fn fresh(&mut self) -> Result<SocketAddr, String> {
+    pub fn fresh(&mut self) -> Result<(), String> {
         let scratch = TempDir::new().map_err(|error| error.to_string())?;
         let addr = free_port().map_err(|error| error.to_string())?;
         let config = scratch.path().join("zoo.cfg");
         let text = config_text(&self.options, scratch.path(), addr.port());
         std::fs::write(&config, text).map_err(|error| error.to_string())?;
+        self.run(&config, addr)?;
+        // The one before has ended: its directory may go.
+        self.current = Some((scratch, addr));
+        Ok(())
+    }
+
+    /// Ends the server there was, runs one on `config` and waits until it serves.
+    fn run(&mut self, config: &Path, addr: SocketAddr) -> Result<(), String> {
         self.talker.tell(&format!("start {}", config.display()));
         // Some distributions log to the standard output.
         loop {
@@ -82,8 +92,25 @@ impl ManyServers {
                 return Err(format!("nobody serves at {addr} within {PATIENCE:?}"));
             }
         }
-        // The one before has ended: its directory may go.
-        self.current = Some(scratch);
-        Ok(addr)
+        Ok(())
+    }
+}
+
+impl Stage for ManyServers {
+    fn addr(&self) -> SocketAddr {
+        match &self.current {
+            Some((_, addr)) => *addr,
+            // Nobody listens there.
+            None => SocketAddr::from(([127, 0, 0, 1], 0)),
+        }
+    }
+
+    /// Not as a crash would: it is ended in order.
+    fn restart(&mut self) -> Result<(), String> {
+        let (config, addr) = match &self.current {
+            Some((scratch, addr)) => (scratch.path().join("zoo.cfg"), *addr),
+            None => return Err("there is no server".to_owned()),
+        };
+        self.run(&config, addr)
     }
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::apache::{self, Distribution};
+use crate::differential::execute::Stage;
 use crate::{embedded, gate};
 
 /// Names the variable that chooses the server.
@@ -224,5 +225,16 @@ impl Target {
             Server::Embedded(server) => server.start_again(),
             Server::Apache(server) => server.start_again(),
         }
+    }
+}
+
+impl Stage for Target {
+    fn addr(&self) -> SocketAddr {
+        Self::addr(self)
+    }
+
+    fn restart(&mut self) -> Result<(), String> {
+        self.kill()?;
+        self.start_again()
     }
 }

@@ -47,8 +47,8 @@ fn options() -> Options {
 /// Plays a history on a fresh server.
 fn on(kind: Kind, rules: Rules, steps: &[Step]) -> Record {
     let directory = tempfile::tempdir().unwrap();
-    let server = Target::start_in(kind, options(), directory.path()).unwrap();
-    play(server.addr(), SLOTS, rules, steps).unwrap()
+    let mut server = Target::start_in(kind, options(), directory.path()).unwrap();
+    play(&mut server, SLOTS, rules, steps).unwrap()
 }
 
 fn both(
@@ -122,8 +122,9 @@ fn compare(seed: u64, (judge, distribution): (Kind, &Distribution), subject: Kin
     let many = ManyServers::start(distribution, &options()).map(Mutex::new);
     let judge_many = |steps: &[Step]| match &many {
         Ok(many) => {
-            let addr = many.lock().unwrap().fresh().unwrap();
-            play(addr, SLOTS, rules, steps).unwrap()
+            let mut many = many.lock().unwrap();
+            many.fresh().unwrap();
+            play(&mut *many, SLOTS, rules, steps).unwrap()
         }
         // No compiler: a process for each try.
         Err(_) => judge(steps),

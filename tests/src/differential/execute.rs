@@ -177,26 +177,38 @@ struct Slot {
     seen: Zxid,
 }
 
+/// A server that can be killed and started again.
+pub trait Stage {
+    /// Where it listens; the same after a restart.
+    fn addr(&self) -> SocketAddr;
+
+    /// Ends it as a crash would and starts it again on its data.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    fn restart(&mut self) -> Result<(), String>;
+}
+
 /// One server with its clients.
-struct World {
-    addr: SocketAddr,
+struct World<'a> {
+    stage: &'a mut dyn Stage,
     rules: Rules,
     slots: Vec<Slot>,
     sessions: BTreeMap<i64, usize>,
 }
 
-/// Lets the server at `addr`, which must be empty, play a history with so many clients.
+/// Lets a server, which must be empty, play a history with so many clients.
 ///
 /// # Errors
-/// When the server cannot be reached at all.
+/// When the server cannot be reached at all, or does not come up again.
 pub fn play(
-    addr: SocketAddr,
+    stage: &mut dyn Stage,
     slots: usize,
     rules: Rules,
     steps: &[Step],
 ) -> std::io::Result<Record> {
     let mut world = World {
-        addr,
+        stage,
         rules,
         slots: std::iter::repeat_with(Slot::default).take(slots).collect(),
         sessions: BTreeMap::new(),
@@ -230,7 +242,7 @@ fn settle(step: &Step, sights: &mut [Sight]) {
     }
 }
 
-impl World {
+impl World<'_> {
     fn step(&mut self, step: &Step) -> std::io::Result<Vec<Sight>> {
         let mut sights = Vec::new();
         match step {
@@ -247,6 +259,12 @@ impl World {
                 self.attach(*slot, *seen, *password, *takeover, &mut sights)?;
             }
             Step::HangUp { slot } => self.hang_up(*slot),
+            Step::Restart => {
+                for slot in 0..self.slots.len() {
+                    self.hang_up(slot);
+                }
+                self.stage.restart().map_err(std::io::Error::other)?;
+            }
             Step::Requests { slot, ops } => {
                 if self.slots[*slot].connection.is_none() {
                     self.attach(*slot, Seen::Last, Pass::Right, false, &mut sights)?;
@@ -337,7 +355,7 @@ impl World {
         request: &ConnectRequest,
         sights: &mut Vec<Sight>,
     ) -> std::io::Result<()> {
-        let mut connection = RawConnection::open(self.addr)?;
+        let mut connection = RawConnection::open(self.stage.addr())?;
         let what = match connection.connect(request) {
             Ok(Some(response)) => {
                 let what = self.connected(&response);

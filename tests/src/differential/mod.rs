@@ -106,6 +106,11 @@ pub const DIFFERENCES: &[(&str, &str)] = &[
         "Java forgets which connection a session has when a former one ends late; whether an attach closes it is not compared",
     ),
     (
+        "quota-after-restart",
+        "Java counts usage anew from its last snapshot and goes on from there, ours from all it has recovered; no quota in \
+         histories with restarts",
+    ),
+    (
         "quota-in-flight",
         "Java checks quotas against what is applied, which depends on its threads; nothing below /q in a pipeline",
     ),

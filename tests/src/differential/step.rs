@@ -33,6 +33,8 @@ pub enum Step {
         /// Which client.
         slot: usize,
     },
+    /// The server is killed and started again on its data; all connections are gone, sessions live on.
+    Restart,
     /// The slot sends requests in one piece and reads until all are answered.
     Requests {
         /// Which client.
@@ -115,14 +117,15 @@ impl Op {
 }
 
 impl Step {
-    /// Which client acts.
+    /// Which client acts; none when the server is restarted.
     #[must_use]
-    pub fn slot(&self) -> usize {
+    pub fn slot(&self) -> Option<usize> {
         match self {
+            Self::Restart => None,
             Self::Connect { slot, .. }
             | Self::Attach { slot, .. }
             | Self::HangUp { slot }
-            | Self::Requests { slot, .. } => *slot,
+            | Self::Requests { slot, .. } => Some(*slot),
         }
     }
 }
@@ -143,6 +146,7 @@ impl fmt::Display for Step {
                 "client {slot}: attach, seen {seen:?}, password {password:?}, takeover {takeover}"
             ),
             Self::HangUp { slot } => write!(f, "client {slot}: hang up"),
+            Self::Restart => f.write_str("the server is killed and started again"),
             Self::Requests { slot, ops } => {
                 write!(f, "client {slot}:")?;
                 for op in ops {

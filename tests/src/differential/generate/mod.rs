@@ -29,12 +29,17 @@ use crate::dump::SUPER_PASSWORD;
 /// How many clients a history has.
 pub const SLOTS: usize = 4;
 
-/// Makes a history with about `count` operations.
+/// How many of a thousand steps kill the server; each costs Java a second.
+const RESTARTS_IN_1000: u32 = 2;
+
+/// Makes a history with about `count` operations. Those of even seeds restart the server, those of odd ones use quotas.
 #[must_use]
 pub fn history(seed: u64, count: usize, rules: Rules) -> Vec<Step> {
     let mut maker = Maker {
         rng: Rng::with_seed(seed),
         rules,
+        // quota-after-restart
+        restarts: seed.is_multiple_of(2),
         pipelined: false,
         recent: Vec::new(),
     };
@@ -83,6 +88,8 @@ fn plain_create(path: &str) -> Op {
 struct Maker {
     rng: Rng,
     rules: Rules,
+    /// Whether the server is restarted now and then; there are no quotas then.
+    restarts: bool,
     /// Whether the operation being made shares its packet with others.
     pipelined: bool,
     /// Paths used lately: what happened at a place is worth asking about.
@@ -100,6 +107,9 @@ impl Maker {
 
     fn step(&mut self) -> Step {
         let slot = self.rng.usize(..SLOTS);
+        if self.restarts && self.rng.u32(..1000) < RESTARTS_IN_1000 {
+            return Step::Restart;
+        }
         match self.rng.u32(..100) {
             0..=1 => {
                 let timeout = self.pick(&[0, -1, 1, 150_000, 200_000, i32::MAX, i32::MIN]);
@@ -171,6 +181,7 @@ impl Maker {
                 };
                 Op::new(OpCode::RECONFIG, Request::Reconfig(body))
             }
+            _ if self.restarts => self.read(),
             _ => self.quota(),
         }
     }

@@ -66,7 +66,7 @@ impl Maker {
             0..=2 => self.pick(&INVALID).to_owned(),
             3..=6 => self.pick(&RESERVED).to_owned(),
             7..=9 => format!("/{}", self.pick(&NAMES)),
-            10..=21 if !self.pipelined => self.below("/q"),
+            10..=21 if !self.pipelined && !self.restarts => self.below("/q"),
             22..=36 => self.below("/l"),
             _ => self.below("/o"),
         }
