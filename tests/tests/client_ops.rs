@@ -2,6 +2,8 @@
 //!
 //! Needs Apache ZooKeeper; says loudly when it did not run. Each test starts below a root of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::time::Duration;
 
 use tests::apache::{Distribution, Server};

@@ -106,6 +106,10 @@ pub const DIFFERENCES: &[(&str, &str)] = &[
         "Java forgets which connection a session has when a former one ends late; whether an attach closes it is not compared",
     ),
     (
+        "ephemeral-container-in-flight",
+        "Java takes a container with the flags of an ephemeral node for one until it is applied; not sent in a pipeline or multi",
+    ),
+    (
         "quota-after-restart",
         "Java counts usage anew from its last snapshot and goes on from there, ours from all it has recovered; no quota in \
          histories with restarts",

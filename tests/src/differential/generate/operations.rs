@@ -28,7 +28,11 @@ impl Maker {
             OpCode::CREATE2,
             OpCode::CREATE_CONTAINER,
         ]);
-        let body = self.create_body(true);
+        let mut body = self.create_body(true);
+        if code == OpCode::CREATE_CONTAINER && self.pipelined {
+            // ephemeral-container-in-flight
+            body.flags &= !1;
+        }
         Op::new(code, Request::Create(body))
     }
 
@@ -177,6 +181,8 @@ impl Maker {
                     // container-flags-in-multi
                     body.flags = 4;
                 }
+                // ephemeral-container-in-flight
+                body.flags &= !1;
                 MultiOp::CreateContainer(body)
             }
             42..=46 => {
