@@ -29,8 +29,9 @@ use crate::session::{SessionEvents, SessionState, Trust};
 ///
 /// Requests are sent in the order in which they are first polled and are answered in that order. When the connection is
 /// lost, those that were sent fail with [`ConnectionLost`](ErrorKind::ConnectionLost) and an unknown outcome; they are
-/// never sent twice. Those that were not sent yet wait for the next connection of the same session, and fail, as not
-/// done, when that session ends first. While there is no connection requests wait; give them a deadline of your own, or a
+/// never sent twice. Those behind them that were not sent yet fail with the same error, as not done: so a later write of
+/// one session implies the earlier ones. Requests made while there is no connection wait for the next one of the same
+/// session, and fail, as not done, when the session ends first; give them a deadline of your own, or a
 /// [`Retry`](crate::retry::Retry) with one. A request whose future is dropped before it was sent is not sent.
 ///
 /// Data that the server sent shares the memory of what was read from the socket in one go (32 KiB or more): copy what
@@ -226,7 +227,8 @@ impl Client {
     pub(crate) async fn submit(&self, submission: Submission) -> Result<RawReply, Error> {
         let (slot, answer) = oneshot::channel();
         let op = submission.op;
-        let command = Command::Submit(submission, ReplySlot(slot));
+        let losses = self.shared.trust.losses();
+        let command = Command::Submit(submission, ReplySlot(slot), losses);
         let answered = self.send(op, command, answer).await;
         answered.map_err(|error| error.map_path(|path| self.view.strip(&path).to_owned()))
     }

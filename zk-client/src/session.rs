@@ -1,6 +1,7 @@
 //! The life of a session as its user sees it: a state to watch, and a stream of the changes. It must not know how the
 //! changes come about; that is `core`.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
@@ -97,31 +98,43 @@ impl SessionEvents {
     }
 }
 
-/// When the session was last heard of, shared between the driver and the handles: the driver may not have run since the
-/// process was stopped, and a handle must not trust what it last wrote.
+/// What handles must know at once, without the driver's task: until when the session can be trusted (the task may not have
+/// run since the process was stopped), and how often requests were lost.
 #[derive(Debug)]
 pub(crate) struct Trust {
     origin: Instant,
     /// Milliseconds after `origin` from which on the session cannot be trusted; `u64::MAX` for none.
-    until: std::sync::atomic::AtomicU64,
+    until: AtomicU64,
+    /// How often requests were lost with their connection or session.
+    losses: AtomicU64,
 }
 
 impl Trust {
     pub(crate) fn new(origin: Instant) -> Self {
         Self {
             origin,
-            until: std::sync::atomic::AtomicU64::new(u64::MAX),
+            until: AtomicU64::new(u64::MAX),
+            losses: AtomicU64::new(0),
         }
     }
 
     pub(crate) fn set(&self, until_ms: u64) {
-        self.until
-            .store(until_ms, std::sync::atomic::Ordering::Release);
+        self.until.store(until_ms, Ordering::Release);
+    }
+
+    /// Requests carry this number from their first poll on: one that was under way when others were lost must not be
+    /// sent after them (fs C18).
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn count_loss(&self) {
+        self.losses.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Whether the client's own clock has passed the last moment at which the session may live.
     pub(crate) fn is_over(&self) -> bool {
-        let until = self.until.load(std::sync::atomic::Ordering::Acquire);
+        let until = self.until.load(Ordering::Acquire);
         until != u64::MAX && self.origin.elapsed() >= Duration::from_millis(until)
     }
 }

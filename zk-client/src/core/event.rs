@@ -121,8 +121,9 @@ pub(crate) enum Input<'a, S> {
 pub(crate) enum Output<S> {
     /// Open a transport to the host of this number, within so many milliseconds.
     Connect { host: usize, allowed_ms: u64 },
-    /// Drop the transport, or the attempt to open one; forget what was received and not yet sent.
-    Disconnect,
+    /// Drop the transport, or the attempt to open one; forget what was received and not yet sent. With `lost` set
+    /// requests went with it, or the session did: what was submitted before this moment must not be sent after them.
+    Disconnect { lost: bool },
     /// Ask this host whether it is read-only (`isro`).
     Probe { host: usize },
     /// Answer a request.

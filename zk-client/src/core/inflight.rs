@@ -56,6 +56,10 @@ impl<S> InFlight<S> {
         self.unsent.len() + self.sent.len() < self.most
     }
 
+    pub(crate) fn in_flight(&self) -> usize {
+        self.sent.len()
+    }
+
     pub(crate) fn may_send(&self) -> bool {
         self.sent.len() < self.most
     }

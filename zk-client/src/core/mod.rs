@@ -242,6 +242,11 @@ impl<S: Slot> SessionCore<S> {
         self.requests.has_room() && self.out.len() < FULL_BYTES
     }
 
+    /// Requests that are sent and not answered.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.requests.in_flight()
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over)
     }
@@ -514,15 +519,22 @@ impl<S: Slot> SessionCore<S> {
     /// Gives the connection up, whoever began it, and plans the next.
     fn drop_connection(&mut self, now: Time) {
         let was_live = matches!(self.phase, Phase::Live { .. });
-        self.outputs.push_back(Output::Disconnect);
         self.out.clear();
         self.watches.connection_lost();
         let sent = self.requests.take_sent();
+        let lost = sent
+            .iter()
+            .any(|sent| matches!(sent.purpose, Purpose::User(_)));
+        self.outputs.push_back(Output::Disconnect { lost });
         if was_live && let Some(session) = &self.session {
             let session = session.id;
             self.set_state(SessionState::Suspended { session });
         }
         self.fail_sent(sent, || ErrorKind::ConnectionLost);
+        if lost {
+            // A later write must not happen where an earlier one did not (fs C18).
+            self.fail_unsent(|| ErrorKind::ConnectionLost);
+        }
         // A close without an answer goes on: the next handshake is refused, or carries another close.
         let until = if was_live {
             self.rotation.after_loss(now)
@@ -562,18 +574,13 @@ impl<S: Slot> SessionCore<S> {
     /// Everything that ends with a session, told in the order that user code may rely on: the state first.
     fn end_session(&mut self, end: End) {
         self.set_state(end.state());
-        if !matches!(self.phase, Phase::Waiting { .. } | Phase::Over) {
-            self.outputs.push_back(Output::Disconnect);
-        }
+        self.outputs.push_back(Output::Disconnect { lost: true });
         self.out.clear();
         let told = self.watches.end(end.keeper_state());
         self.deliver(told);
         let sent = self.requests.take_sent();
         self.fail_sent(sent, || end.error());
-        for (submission, slot) in self.requests.take_unsent() {
-            let (op, path) = (submission.op, submission.path);
-            self.fail(op, path, slot, end.error(), Outcome::NotDone);
-        }
+        self.fail_unsent(|| end.error());
         self.session = None;
         self.seen_writable = false;
         // A session that starts from nothing has seen nothing: a restored ensemble must not lock the client out.
@@ -601,6 +608,13 @@ impl<S: Slot> SessionCore<S> {
             if let Purpose::User(slot) = sent.purpose {
                 self.fail(sent.op, sent.path, slot, kind(), Outcome::Unknown);
             }
+        }
+    }
+
+    fn fail_unsent(&mut self, kind: impl Fn() -> ErrorKind) {
+        for (submission, slot) in self.requests.take_unsent() {
+            let (op, path) = (submission.op, submission.path);
+            self.fail(op, path, slot, kind(), Outcome::NotDone);
         }
     }
 

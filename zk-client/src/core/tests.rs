@@ -157,11 +157,10 @@ impl Script {
     /// Waits until a transport is asked for.
     fn until_connect(&mut self) -> usize {
         for _ in 0..100 {
-            if let Some(Output::Connect { host, .. }) = self
-                .log
-                .iter()
-                .rev()
-                .find(|output| matches!(output, Output::Connect { .. } | Output::Disconnect))
+            if let Some(Output::Connect { host, .. }) =
+                self.log.iter().rev().find(|output| {
+                    matches!(output, Output::Connect { .. } | Output::Disconnect { .. })
+                })
             {
                 return *host;
             }
@@ -378,6 +377,27 @@ fn what_was_not_sent_waits_for_the_next_connection() {
 }
 
 #[test]
+fn fs_c18_nothing_overtakes_a_lost_request() {
+    let mut script = Script::live(Config {
+        max_in_flight: 1,
+        ..config(1)
+    });
+    script.submit(OpCode::CREATE2, "/first", None);
+    let second = script.submit(OpCode::CREATE2, "/second", None);
+    script.lose();
+    assert!(matches!(
+        script.failure(second),
+        (ErrorKind::ConnectionLost, Outcome::NotDone)
+    ));
+    // Whatever is still on its way to the core came before the loss as well.
+    let marks = script.log.iter();
+    let lost = |output: &&Output<Caller>| matches!(output, Output::Disconnect { lost: true });
+    assert_eq!(marks.filter(lost).count(), 1);
+    script.attach(SESSION);
+    assert_eq!(script.ops(), []);
+}
+
+#[test]
 fn fs_c4_a_server_that_lags_costs_the_session_nothing() {
     let mut script = Script::live(config(3));
     let caller = script.submit(OpCode::EXISTS, "/a", None);
@@ -417,7 +437,7 @@ fn fs_c5_silence_is_noticed_after_two_thirds_of_the_timeout() {
         script
             .log
             .iter()
-            .any(|output| matches!(output, Output::Disconnect))
+            .any(|output| matches!(output, Output::Disconnect { .. }))
     );
 }
 
@@ -542,7 +562,7 @@ fn fs_k3_a_shorter_pause_lets_a_server_decide_before_any_success() {
     script.sent();
     script.now += T;
     script.receive(&reply(1, 9, ErrorCode::OK));
-    assert!(matches!(script.log[0], Output::Disconnect));
+    assert!(matches!(script.log[0], Output::Disconnect { .. }));
     assert!(matches!(
         script.failure(caller),
         (ErrorKind::ConnectionLost, Outcome::Unknown)

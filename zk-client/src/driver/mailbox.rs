@@ -25,7 +25,8 @@ impl Slot for ReplySlot {
 /// In the order of the queue.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Submit(Submission, ReplySlot),
+    /// With [`losses`](crate::session::Trust::losses) as they were when the request was first polled.
+    Submit(Submission, ReplySlot, u64),
     AddAuth {
         scheme: String,
         auth: Secret,

@@ -21,7 +21,7 @@ use zk_proto::session::Password;
 
 use crate::client::RawReply;
 use crate::core::{Answer, Input, Output, SessionCore, Time, WatcherId};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::hosts::Host;
 use crate::session::{SessionState, Trust};
 use mailbox::{Command, Control, Registration, ReplySlot, Sink};
@@ -32,6 +32,10 @@ const READ_BYTES: usize = 32 * 1024;
 const READ_TURN_BYTES: usize = 512 * 1024;
 /// How many requests one turn takes out of the mailbox.
 const BATCH: usize = 512;
+/// How many turns with work may go by before what they left to send is written.
+const MAX_UNWRITTEN_TURNS: u32 = 4;
+/// From so many requests in flight on, more are expected at any moment.
+const BUSY: usize = 16;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -69,6 +73,7 @@ pub(crate) struct Driver {
     sinks: HashMap<WatcherId, Sink>,
     closers: Vec<oneshot::Sender<bool>>,
     publisher: Publisher,
+    unwritten_turns: u32,
 }
 
 /// The ends that the task holds.
@@ -105,6 +110,7 @@ impl Driver {
             sinks: HashMap::new(),
             closers: Vec::new(),
             publisher: ends.publisher,
+            unwritten_turns: 0,
         }
     }
 
@@ -120,6 +126,10 @@ impl Driver {
                 }
             }
             std::future::poll_fn(|cx| self.poll_turn(cx, timer.as_mut())).await;
+            if self.unwritten_turns == 1 && self.core.in_flight() >= BUSY {
+                // Others are about to submit: let them, and write once for all.
+                tokio::task::yield_now().await;
+            }
         }
         // What came in too late is answered, not dropped.
         self.mailbox.close();
@@ -157,10 +167,16 @@ impl Driver {
         worked |= self.poll_opening(cx);
         worked |= self.poll_read(cx);
         worked |= self.poll_probe(cx);
-        let had_room = self.core.has_room();
-        self.poll_write(cx);
-        // What was written may have made room for requests that wait.
-        worked |= !had_room && self.core.has_room();
+        // More may be ready already, and goes out with the same write.
+        if worked && self.unwritten_turns < MAX_UNWRITTEN_TURNS {
+            self.unwritten_turns += 1;
+        } else {
+            self.unwritten_turns = 0;
+            let had_room = self.core.has_room();
+            worked |= self.poll_write(cx);
+            // What was written may have made room for requests that wait.
+            worked |= !had_room && self.core.has_room();
+        }
         self.publisher
             .trust
             .set(self.core.session_expiry().map_or(u64::MAX, |at| at.0));
@@ -205,7 +221,9 @@ impl Driver {
             worked = true;
             let now = self.now();
             for command in batch.drain(..) {
-                self.core.handle(now, input(command));
+                if let Some(input) = self.input(command) {
+                    self.core.handle(now, input);
+                }
             }
             self.batch = batch;
             if taken == 0 {
@@ -223,7 +241,25 @@ impl Driver {
     }
 
     fn command(&mut self, command: Command) {
-        self.handle(input(command));
+        if let Some(input) = self.input(command) {
+            self.handle(input);
+        }
+    }
+
+    /// What the core is told of a command; nothing of a request that others were lost before (fs C18).
+    fn input(&self, command: Command) -> Option<Input<'static, ReplySlot>> {
+        match command {
+            Command::Submit(submission, slot, losses) => {
+                if losses == self.publisher.trust.losses() || self.core.is_over() {
+                    return Some(Input::Submit(submission, slot));
+                }
+                let (op, path) = (submission.op, submission.path);
+                let error = Error::connection_lost(op, path, Outcome::NotDone);
+                let _ = slot.0.send(Err(error));
+                None
+            }
+            Command::AddAuth { scheme, auth, slot } => Some(Input::AddAuth { scheme, auth, slot }),
+        }
     }
 
     fn poll_opening(&mut self, cx: &mut Context<'_>) -> bool {
@@ -276,22 +312,25 @@ impl Driver {
         total > 0
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>) {
+    /// True if the connection broke: what comes next must be polled, and the timer set, before the task may rest.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
         while let Link::Up(transport) = &mut self.link {
             let out = self.core.outgoing();
             if out.is_empty() {
-                return;
+                return false;
             }
             match pin!(transport.write_buf(out)).poll(cx) {
-                Poll::Pending => return,
+                Poll::Pending => return false,
                 Poll::Ready(Ok(count)) if count > 0 => {}
                 Poll::Ready(end) => {
                     tracing::debug!(?end, "the connection cannot be written to");
                     self.link = Link::Down;
                     self.handle(Input::Disconnected);
+                    return true;
                 }
             }
         }
+        false
     }
 
     fn poll_probe(&mut self, cx: &mut Context<'_>) -> bool {
@@ -356,7 +395,10 @@ impl Driver {
                     self.attempts = self.attempts.wrapping_add(1);
                     self.link = Link::Opening(opening);
                 }
-                Output::Disconnect => {
+                Output::Disconnect { lost } => {
+                    if lost {
+                        self.publisher.trust.count_loss();
+                    }
                     self.link = Link::Down;
                     self.probe = None;
                     self.received.clear();
@@ -392,23 +434,15 @@ impl Driver {
     }
 }
 
-fn input<'a>(command: Command) -> Input<'a, ReplySlot> {
-    match command {
-        Command::Submit(submission, slot) => Input::Submit(submission, slot),
-        Command::AddAuth { scheme, auth, slot } => Input::AddAuth { scheme, auth, slot },
-    }
-}
-
 /// The error of a request that the task did not take.
 pub(crate) fn untaken(command: Command, state: SessionState) -> Error {
-    use crate::error::{ErrorKind, Outcome};
     let kind = match state {
         SessionState::AuthFailed => ErrorKind::AuthFailed,
         SessionState::Lost { .. } => ErrorKind::SessionExpired,
         _ => ErrorKind::Closed,
     };
     let (op, path) = match command {
-        Command::Submit(submission, _) => (submission.op, submission.path),
+        Command::Submit(submission, ..) => (submission.op, submission.path),
         Command::AddAuth { .. } => (zk_proto::OpCode::AUTH, None),
     };
     Error::new(op, path, kind, Outcome::NotDone)
