@@ -69,7 +69,7 @@ async fn fs_c8_ten_thousand_watches_come_back() {
     proxy.refuse(true);
     proxy.cut();
     // One changes while the client is away, another one after it is back.
-    witness.create(&path(7), "").await.unwrap();
+    witness.create(path(7), "").await.unwrap();
     proxy.refuse(false);
     reconnected(&client).await;
     client.sync("/").await.unwrap();
@@ -80,7 +80,7 @@ async fn fs_c8_ten_thousand_watches_come_back() {
         .filter(|op| **op == OpCode::SET_WATCHES)
         .count();
     assert!(batches >= WATCHES * 200 / (128 * 1024), "{batches}");
-    witness.create(&path(9_999), "").await.unwrap();
+    witness.create(path(9_999), "").await.unwrap();
     for number in [7, 9_999] {
         let event = soon(&mut watches[number]).await;
         assert_eq!(

@@ -1,8 +1,6 @@
 //! `InterProcessMutex` on the server that the environment chooses: what it promises when nothing goes wrong, and what it
 //! leaves behind. Faults are in `recipe_mutex_faults`.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
