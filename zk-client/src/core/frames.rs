@@ -13,6 +13,7 @@ use super::handshake::{Welcome, read_response};
 use super::inflight::{Purpose, Sent};
 use super::{End, Phase, SessionCore};
 use crate::error::{Error, ErrorKind, Outcome};
+use crate::session::SessionState;
 
 /// Why a frame cannot be from a ZooKeeper server.
 type Broken = &'static str;
@@ -120,6 +121,8 @@ impl<S: Slot> SessionCore<S> {
             .ok_or("an answer to credentials that were not sent")?;
         if code != ErrorCode::OK {
             // Final (fs C15): the same credentials will be refused by the next server too.
+            // The state first: who is told of the failure may look at it.
+            self.set_state(SessionState::AuthFailed);
             for slot in waiting {
                 let kind = ErrorKind::AuthFailed;
                 self.fail(OpCode::AUTH, None, slot, kind, Outcome::NotDone);
