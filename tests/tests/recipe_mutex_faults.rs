@@ -1,8 +1,6 @@
 //! `InterProcessMutex` when things go wrong: replies that get lost, connections that end or fall silent, sessions that end.
 //! Runs on the server that the environment chooses; the faults are in the network between.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
 use std::time::{Duration, Instant};
 
 use tests::mutex::{LONG, SHORT, World, drop_after, soon, until_state};

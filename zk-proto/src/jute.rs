@@ -339,7 +339,7 @@ pub fn put_count(out: &mut BytesMut, count: usize) {
     );
 }
 
-/// How one field type is read and written: what [`record!`](crate::record) strings together.
+/// How one field type is read and written: what `record!` strings together.
 pub(crate) trait Field<'a>: Sized {
     fn read(reader: &mut Reader<'a>, field: &'static str) -> Result<Self, DecodeError>;
     fn write(&self, out: &mut BytesMut);

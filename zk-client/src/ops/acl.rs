@@ -1,6 +1,6 @@
 //! Access lists: `getACL`, `setACL`.
 //!
-//! It must not know schemes: an [`Acl`](zk_proto::Acl) is data.
+//! It must not know schemes: an [`Acl`] is data.
 
 use std::borrow::Cow;
 
