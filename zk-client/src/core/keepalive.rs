@@ -7,6 +7,9 @@ use super::event::Time;
 /// Java's margin before half of the read timeout, and the longest silence it keeps in any case.
 const PING_MARGIN_MS: u64 = 1_000;
 const LONGEST_SILENCE_MS: u64 = 10_000;
+/// Ours, where Java has no bound: a server that is starting may accept a connection and never answer, and with one host
+/// and a long timeout the client would wait for it while the server is long up.
+const LONGEST_CONNECT_MS: u64 = 10_000;
 
 #[derive(Debug)]
 pub(crate) struct Keepalive {
@@ -38,7 +41,8 @@ impl Keepalive {
 
     /// How long one server may take to accept and to shake hands.
     pub(crate) fn connect_ms(&self, hosts: usize) -> u64 {
-        (self.timeout_ms / u64::try_from(hosts).unwrap_or(u64::MAX).max(1)).max(1)
+        let share = self.timeout_ms / u64::try_from(hosts).unwrap_or(u64::MAX).max(1);
+        share.clamp(1, LONGEST_CONNECT_MS)
     }
 
     fn read_ms(&self) -> u64 {
@@ -79,6 +83,7 @@ mod tests {
         keepalive.heard(Time(100));
         keepalive.sent(Time(200));
         assert_eq!(keepalive.connect_ms(3), 3_333);
+        assert_eq!(Keepalive::new(60_000).connect_ms(1), LONGEST_CONNECT_MS);
         assert_eq!(keepalive.read_deadline(), Time(6_766));
         assert_eq!(keepalive.ping_at(), Time(200 + 2_333));
         assert_eq!(keepalive.expiry(), Time(100 + 13_333));
