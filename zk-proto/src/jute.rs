@@ -245,9 +245,12 @@ impl<'a> Reader<'a> {
         let Some(length) = self.length(field)? else {
             return Ok(Ustring(None));
         };
-        Ok(Ustring(Some(String::from_utf8_lossy(
-            self.take(field, length)?,
-        ))))
+        let bytes = self.take(field, length)?;
+        // The strict check takes whole words of ASCII; the lossy one goes byte by byte, and is for what is not UTF-8.
+        Ok(Ustring(Some(match std::str::from_utf8(bytes) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => String::from_utf8_lossy(bytes),
+        })))
     }
 
     /// Reads a vector item by item. A negative count is null; Java's loops read −5 like −1.
