@@ -11,6 +11,7 @@ pub mod acl;
 mod apply;
 pub mod digest;
 mod node;
+pub(crate) mod path_hash;
 pub mod quota;
 mod restore;
 mod snapshot;
@@ -23,7 +24,7 @@ pub use snapshot::SnapshotCursor;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -31,6 +32,7 @@ use zk_proto::{Acl, EphemeralOwner, SessionId, Stat, Zxid};
 
 use acl::{AclId, AclTable};
 use node::Slab;
+use path_hash::PathHashing;
 
 /// The tree of one server.
 #[derive(Debug)]
@@ -38,7 +40,7 @@ pub struct DataTree {
     slab: Slab,
     /// Path to node. Only ever looked up, never iterated.
     index: HashTable<Entry>,
-    hasher: RandomState,
+    hasher: PathHashing,
     acls: AclTable,
     /// Ephemeral nodes of each session, by path, in order.
     ephemerals: BTreeMap<SessionId, BTreeSet<Box<str>>>,
@@ -87,7 +89,7 @@ impl DataTree {
         let mut tree = Self {
             slab: Slab::new(),
             index: HashTable::new(),
-            hasher: RandomState::new(),
+            hasher: PathHashing::default(),
             acls: AclTable::default(),
             ephemerals: BTreeMap::new(),
             sweepable: BTreeSet::new(),

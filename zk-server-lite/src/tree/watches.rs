@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use zk_proto::session::WatcherType;
 
+use super::path_hash::PathHashing;
 use crate::pipeline::ConnId;
 
 /// How a connection watches a path: a set of modes.
@@ -36,7 +37,7 @@ pub enum Table {
 }
 
 /// Path to the connections that watch it, sorted.
-type Paths = HashMap<Box<str>, Vec<(ConnId, Modes)>>;
+type Paths = HashMap<Box<str>, Vec<(ConnId, Modes)>, PathHashing>;
 
 /// All watches of a server.
 #[derive(Debug, Default)]
