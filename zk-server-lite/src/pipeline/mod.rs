@@ -52,6 +52,8 @@ use outstanding::{Outstanding, Pending};
 
 /// Bytes of transactions in process above which busy connections are not read.
 const MAX_OUTSTANDING_BYTES: usize = 64 << 20;
+/// Room for payloads taken at a time. A payload keeps all of it until it is applied.
+const SCRATCH_BYTES: usize = 64 << 10;
 /// Bytes of waiting reads above which their connection is not read.
 const MAX_QUEUED_BYTES: usize = 4 << 20;
 
@@ -149,7 +151,7 @@ pub struct Engine {
     last_prepared: Zxid,
     next_session: i64,
     appends: Vec<Append>,
-    /// Where payloads are encoded: one allocation for many.
+    /// Where payloads are encoded: one allocation of [`SCRATCH_BYTES`] for many.
     scratch: BytesMut,
     dirty: Vec<ConnId>,
     /// Connections the driver was told not to read.
@@ -190,7 +192,7 @@ impl Engine {
             last_prepared,
             next_session,
             appends: Vec::new(),
-            scratch: BytesMut::new(),
+            scratch: BytesMut::with_capacity(SCRATCH_BYTES),
             dirty: Vec::new(),
             stalled: BTreeSet::new(),
             sweep,

@@ -8,6 +8,7 @@ use zk_proto::{Acl, OpCode, SessionId, Zxid};
 
 use super::ConnId;
 use crate::time::Time;
+use crate::tree::path_hash::PathHashing;
 
 /// A transaction that is prepared and not applied.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub(super) struct Pending {
     pub(super) reply: Reply,
     pub(super) received: Time,
     /// Paths with a record of this transaction.
-    pub(super) touched: Vec<Box<str>>,
+    pub(super) touched: Vec<Arc<str>>,
 }
 
 /// Who waits for a transaction.
@@ -48,12 +49,12 @@ pub(super) struct NodeView {
 /// Records of nodes that outstanding transactions touch: the newest of each path.
 #[derive(Debug, Default)]
 pub(super) struct Outstanding {
-    /// Looked up by path; iterated only to collect into order.
-    records: HashMap<Box<str>, (Zxid, Option<NodeView>)>,
+    /// Looked up by path; iterated only to collect into order. The path is shared with those who will take its record out.
+    records: HashMap<Arc<str>, (Zxid, Option<NodeView>), PathHashing>,
 }
 
 /// Records as they were before a multi, to go back to when it fails.
-pub(super) type Saved = Vec<(Box<str>, Option<(Zxid, Option<NodeView>)>)>;
+pub(super) type Saved = Vec<(Arc<str>, Option<(Zxid, Option<NodeView>)>)>;
 
 impl Outstanding {
     /// `Some(None)` is a node that will be gone, `None` one that nothing outstanding touches.
@@ -72,8 +73,13 @@ impl Outstanding {
         view: Option<NodeView>,
         saved: &mut Saved,
     ) {
-        let path: Box<str> = one_name(path).into();
-        let former = self.records.insert(path.clone(), (zxid, view));
+        let path = one_name(path);
+        // A parent of many creates has a record already: its path is not copied again.
+        let path = match self.records.get_key_value(path) {
+            Some((path, _)) => Arc::clone(path),
+            None => path.into(),
+        };
+        let former = self.records.insert(Arc::clone(&path), (zxid, view));
         saved.push((path, former));
     }
 
@@ -88,7 +94,7 @@ impl Outstanding {
     }
 
     /// Forgets what the tree holds now.
-    pub(super) fn applied(&mut self, zxid: Zxid, touched: &[Box<str>]) {
+    pub(super) fn applied(&mut self, zxid: Zxid, touched: &[Arc<str>]) {
         for path in touched {
             if self.records.get(path).is_some_and(|(of, _)| *of == zxid) {
                 self.records.remove(path);

@@ -226,7 +226,7 @@ impl Engine {
             aversion: 0,
             cversion: 0,
             children: 0,
-            acl: acl.as_slice().into(),
+            acl: self.tree.acls().shared(&acl),
             ephemeral_owner: if ephemeral { asking.session.0 } else { 0 },
             data_length: length,
         };
@@ -485,7 +485,6 @@ impl Engine {
             time: wall_ms,
             op: txn.op(),
         };
-        self.scratch.reserve(128);
         encode_txn(&header, txn, None, &mut self.scratch);
         let payload = self.scratch.split().freeze();
         self.appends.push(Append {

@@ -114,6 +114,18 @@ impl AclTable {
         }
     }
 
+    /// The list, shared with the table if it is there: most nodes are created with one of few lists.
+    #[must_use]
+    pub fn shared(&self, list: &[Acl]) -> Arc<[Acl]> {
+        if is_open(list) {
+            return open();
+        }
+        match self.ids.get_key_value(list) {
+            Some((known, _)) => Arc::clone(known),
+            None => list.into(),
+        }
+    }
+
     /// Whether `ids` may do `needed` on a node with list `id`, without a copy of the list.
     #[must_use]
     pub fn allows(&self, id: AclId, needed: Perms, ids: &[Id]) -> bool {
