@@ -21,8 +21,9 @@ use super::names;
 const FIRST: u64 = 1 << 20;
 /// How much larger each next one is.
 const GROWTH: u64 = 4;
-/// Zeros written at a time.
-const STEP: usize = 256 << 10;
+/// Zeros written at a time, and forced before the next: a whole segment forced at once would keep the disk busy for tens of
+/// milliseconds, and the log's own forced writes would queue behind it.
+const STEP: usize = 1 << 20;
 
 /// A zero-filled, forced file that has no log's name yet.
 #[derive(Debug)]
@@ -168,9 +169,9 @@ impl Filler {
             }
             let step = (size - offset).min(STEP as u64);
             file.write_at(&zeros[..step as usize], offset)?;
+            file.sync()?;
             offset += step;
         }
-        file.sync()?;
         Ok(Some(file))
     }
 }
