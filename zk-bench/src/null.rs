@@ -179,14 +179,17 @@ impl Canned {
         request.int()?;
         request.long()?;
         let timeout = request.int()?;
+        request.long()?;
+        request.nullable()?;
+        // Whoever sends the read-only byte expects it back.
+        let read_only = request.end().is_err();
         self.session += 1;
         wire::frame(out, |out| {
             wire::put_int(out, 0);
             wire::put_int(out, timeout);
             wire::put_long(out, self.session);
             wire::put_buffer(out, &[7; 16]);
-            // 45 bytes: the request had the read-only byte, so the response has it too.
-            if frame.len() >= 45 {
+            if read_only {
                 out.push(0);
             }
         });

@@ -261,6 +261,15 @@ impl<'a> Cursor<'a> {
         )
     }
 
+    /// A buffer that may be null.
+    pub(crate) fn nullable(&mut self) -> Outcome<Option<&'a [u8]>> {
+        if self.rest.starts_with(&(-1_i32).to_be_bytes()) {
+            self.take(4)?;
+            return Ok(None);
+        }
+        self.buffer().map(Some)
+    }
+
     pub(crate) fn header(&mut self) -> Outcome<ReplyHeader> {
         Ok(ReplyHeader {
             xid: self.int()?,
