@@ -19,6 +19,9 @@ const READ_SIZE: usize = 256 * 1024;
 /// Ports of one source address before the next is used: sessions that come and go would run out of them otherwise.
 const PORTS_PER_SOURCE: u32 = 10_000;
 
+/// Connections opened before their answers are awaited: Apache ZooKeeper's listener holds 50 that are not accepted yet.
+const OPENED_AT_ONCE: usize = 32;
+
 /// A connection with its two buffers.
 pub(crate) struct Conn {
     stream: TcpStream,
@@ -151,7 +154,7 @@ impl Hub {
         })
     }
 
-    /// Opens `count` sessions, a few hundred at a time, and returns when all were confirmed.
+    /// Opens `count` sessions, [`OPENED_AT_ONCE`] at a time, and returns when all were confirmed.
     pub(crate) fn open(
         &mut self,
         addr: SocketAddr,
@@ -162,7 +165,7 @@ impl Hub {
         let first = self.conns.len();
         let mut at = 0;
         while at < count {
-            let batch = (count - at).min(256);
+            let batch = (count - at).min(OPENED_AT_ONCE);
             for _ in 0..batch {
                 self.connect(addr, buffer)?;
             }

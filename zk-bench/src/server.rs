@@ -75,9 +75,10 @@ impl Programs {
     /// `ours` is the path of `zk-server`; by default it lies next to this program.
     pub(crate) fn find(ours: Option<PathBuf>) -> Outcome<Self> {
         let this = this_program()?;
-        Ok(Self {
-            ours: ours.unwrap_or_else(|| this.with_file_name("zk-server")),
-        })
+        let ours = ours.unwrap_or_else(|| this.with_file_name("zk-server"));
+        // Servers run in their own directories.
+        let ours = std::path::absolute(&ours).tried(|| format!("resolve {}", ours.display()))?;
+        Ok(Self { ours })
     }
 
     /// Fails early, with what to do, when a program of these kinds is missing.
@@ -216,19 +217,23 @@ impl Server {
     pub(crate) fn serves(&mut self, path: &str) -> Outcome<()> {
         let deadline = Instant::now() + START_PATIENCE;
         loop {
-            match Plain::try_open(self.addr, ATTEMPT_PATIENCE) {
-                Ok(mut plain) => {
-                    let (err, _) = plain.call(wire::get_data(path, false))?;
+            let served = match Plain::try_open(self.addr, ATTEMPT_PATIENCE) {
+                // A server that starts may still drop the session it has just opened.
+                Ok(mut plain) => plain.call(wire::get_data(path, false)).map(|(err, _)| err),
+                Err(error) => Err(Failure::Io("could not open a session".into(), error)),
+            };
+            match served {
+                Ok(err) => {
                     demand!(
                         err == 0,
                         "{} answers a read of {path} with {err}",
                         self.kind
                     );
-                    return plain.close();
+                    return Ok(());
                 }
-                Err(error) if Instant::now() > deadline => {
+                Err(failure) if Instant::now() > deadline => {
                     return Err(Failure::TimedOut(format!(
-                        "{} does not serve ({error}):\n{}",
+                        "{} does not serve ({failure}):\n{}",
                         self.kind,
                         self.log()
                     )));
