@@ -38,7 +38,8 @@ impl Engine {
         let (header, txn, _) = decode_txn(&pending.payload).expect("an own transaction decodes");
         let mut changes = std::mem::take(&mut self.changed);
         let mut stats = std::mem::take(&mut self.stats);
-        self.tree.apply(&header, &txn, &mut changes, &mut stats);
+        let watched = (!self.watches.is_empty()).then_some(&mut changes);
+        self.tree.apply(&header, &txn, watched, &mut stats);
         self.changes.applied(pending.zxid, &pending.touched);
         self.fire(&changes, pending.zxid);
         if let Txn::CloseSession { .. } = txn {

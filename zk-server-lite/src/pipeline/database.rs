@@ -88,8 +88,7 @@ impl Database {
 
     /// Replays a transaction of the log.
     pub fn replay(&mut self, header: &TxnHeader, txn: &Txn<'_>, digest: Option<TxnDigest>) {
-        self.tree
-            .apply(header, txn, &mut Vec::new(), &mut Vec::new());
+        self.tree.apply(header, txn, None, &mut Vec::new());
         match txn {
             Txn::CreateSession { timeout } => {
                 self.sessions.insert(header.client_id, *timeout);

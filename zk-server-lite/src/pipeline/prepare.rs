@@ -160,8 +160,13 @@ impl Engine {
         }
     }
 
-    fn fixed_acl(&self, list: Option<&[Acl]>, ids: &[Id]) -> Result<Vec<Acl>, ErrorCode> {
-        acl::fix_up(list, ids, self.config.digest_auth).ok_or(ErrorCode::INVALID_ACL)
+    fn fixed_acl(&self, list: Option<Vec<Acl>>, ids: &[Id]) -> Result<Vec<Acl>, ErrorCode> {
+        match list {
+            // What almost every create brings is as it should be.
+            Some(list) if acl::is_open(&list) => Ok(list),
+            list => acl::fix_up(list.as_deref(), ids, self.config.digest_auth)
+                .ok_or(ErrorCode::INVALID_ACL),
+        }
     }
 
     pub(super) fn prepare_create<'a>(
@@ -194,7 +199,7 @@ impl Engine {
         asking.check_session()?;
         let wanted = path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
         let parent_path = parent_of(wanted)?;
-        let acl = self.fixed_acl(acl.as_deref(), asking.ids)?;
+        let acl = self.fixed_acl(acl, asking.ids)?;
         let mut parent = self.view(parent_path).ok_or(ErrorCode::NO_NODE)?;
         self.allows(&parent, Perms::CREATE, asking.ids)?;
         // The operation, not the mode, makes a container; only a plain create makes an ephemeral node.
@@ -335,12 +340,12 @@ impl Engine {
         let path = request.path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
         asking.check_session()?;
         check_path(path).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
-        let acl = self.fixed_acl(request.acl.as_deref(), asking.ids)?;
+        let acl = self.fixed_acl(request.acl, asking.ids)?;
         let mut node = self.view(path).ok_or(ErrorCode::NO_NODE)?;
         self.allows(&node, Perms::ADMIN, asking.ids)?;
         expect_version(node.aversion, request.version)?;
         node.aversion = node.aversion.wrapping_add(1);
-        node.acl = acl.as_slice().into();
+        node.acl = acl::shared(&acl);
         let version = node.aversion;
         self.changes.set(path, asking.zxid, Some(node), saved);
         Ok(Txn::SetAcl(SetAclTxn {

@@ -148,7 +148,8 @@ impl AclTable {
     }
 }
 
-fn is_open(list: &[Acl]) -> bool {
+/// Whether a list is everything to everyone.
+pub(crate) fn is_open(list: &[Acl]) -> bool {
     matches!(list, [only] if *only == Acl::open_unsafe())
 }
 
@@ -157,6 +158,11 @@ fn is_open(list: &[Acl]) -> bool {
 pub fn open() -> Arc<[Acl]> {
     static OPEN: std::sync::OnceLock<Arc<[Acl]>> = std::sync::OnceLock::new();
     Arc::clone(OPEN.get_or_init(|| [Acl::open_unsafe()].into()))
+}
+
+/// A list to be shared; the open one is shared by all.
+pub(crate) fn shared(list: &[Acl]) -> Arc<[Acl]> {
+    if is_open(list) { open() } else { list.into() }
 }
 
 /// Whether `list` gives one of `ids` the permission. An empty list allows, and `super` may do everything.

@@ -38,13 +38,13 @@ pub enum ChangeKind {
 }
 
 impl DataTree {
-    /// Applies a transaction. Changes are appended in order; the Stat of each created or changed node is appended to
-    /// `stats`, one entry for each operation that answers with one.
+    /// Applies a transaction. Changes are appended in order, where anybody wants them; the Stat of each created or changed
+    /// node is appended to `stats`, one entry for each operation that answers with one.
     pub fn apply(
         &mut self,
         header: &TxnHeader,
         txn: &Txn<'_>,
-        changes: &mut Vec<Change>,
+        mut changes: Option<&mut Vec<Change>>,
         stats: &mut Vec<Option<Stat>>,
     ) {
         match txn {
@@ -52,12 +52,12 @@ impl DataTree {
             Txn::Multi(txns) if txns.iter().any(|txn| matches!(txn, Txn::Error(_))) => {}
             Txn::Multi(txns) => {
                 for txn in txns {
-                    let stat = self.apply_one(header, txn, changes);
+                    let stat = self.apply_one(header, txn, changes.as_deref_mut());
                     stats.push(stat);
                 }
             }
             _ => {
-                let stat = self.apply_one(header, txn, changes);
+                let stat = self.apply_one(header, txn, changes.as_deref_mut());
                 stats.push(stat);
             }
         }
@@ -69,7 +69,7 @@ impl DataTree {
         &mut self,
         header: &TxnHeader,
         txn: &Txn<'_>,
-        changes: &mut Vec<Change>,
+        changes: Option<&mut Vec<Change>>,
     ) -> Option<Stat> {
         let owner = |owner: EphemeralOwner| owner.to_stored();
         match txn {
@@ -162,7 +162,7 @@ impl DataTree {
         acl: Option<&[Acl]>,
         owner: i64,
         parent_cversion: Option<i32>,
-        changes: &mut Vec<Change>,
+        changes: Option<&mut Vec<Change>>,
     ) -> Option<Stat> {
         let (parent_path, _) = path.rsplit_once('/')?;
         // The parent was deleted later, or it would be there: replay goes on.
@@ -204,12 +204,14 @@ impl DataTree {
             }
         }
         self.charge(path, 1, data.map_or(0, <[u8]>::len) as i64);
-        changes.push(Change {
-            kind: ChangeKind::Created,
-            path: path.into(),
-            acl: self.acls.get(acl),
-            parent_acl: Some(self.acl(parent)),
-        });
+        if let Some(changes) = changes {
+            changes.push(Change {
+                kind: ChangeKind::Created,
+                path: path.into(),
+                acl: self.acls.get(acl),
+                parent_acl: Some(self.acl(parent)),
+            });
+        }
         Some(self.stat(id))
     }
 
@@ -236,7 +238,7 @@ impl DataTree {
         self.refresh_digest(parent, path);
     }
 
-    fn delete(&mut self, path: &str, zxid: Zxid, changes: &mut Vec<Change>) {
+    fn delete(&mut self, path: &str, zxid: Zxid, changes: Option<&mut Vec<Change>>) {
         let Some((parent_path, _)) = path.rsplit_once('/') else {
             return;
         };
@@ -262,12 +264,14 @@ impl DataTree {
             self.quotas.disarm(&subject);
         }
         self.charge(path, -1, -bytes);
-        changes.push(Change {
-            kind: ChangeKind::Deleted,
-            path: path.into(),
-            acl,
-            parent_acl: Some(self.acl(parent)),
-        });
+        if let Some(changes) = changes {
+            changes.push(Change {
+                kind: ChangeKind::Deleted,
+                path: path.into(),
+                acl,
+                parent_acl: Some(self.acl(parent)),
+            });
+        }
     }
 
     fn set_data(
@@ -276,7 +280,7 @@ impl DataTree {
         path: &str,
         data: Option<&[u8]>,
         version: i32,
-        changes: &mut Vec<Change>,
+        changes: Option<&mut Vec<Change>>,
     ) -> Option<Stat> {
         let id = self
             .find(path)
@@ -291,12 +295,14 @@ impl DataTree {
         self.data_size = self.data_size.wrapping_add_signed(after - before);
         self.refresh_digest(id, path);
         self.charge(path, 0, after - before);
-        changes.push(Change {
-            kind: ChangeKind::DataChanged,
-            path: path.into(),
-            acl: self.acl(id),
-            parent_acl: None,
-        });
+        if let Some(changes) = changes {
+            changes.push(Change {
+                kind: ChangeKind::DataChanged,
+                path: path.into(),
+                acl: self.acl(id),
+                parent_acl: None,
+            });
+        }
         Some(self.stat(id))
     }
 
@@ -317,7 +323,7 @@ impl DataTree {
         session: SessionId,
         paths: Option<Vec<String>>,
         zxid: Zxid,
-        changes: &mut Vec<Change>,
+        mut changes: Option<&mut Vec<Change>>,
     ) {
         let owned = |tree: &Self| {
             tree.ephemerals(session)
@@ -330,12 +336,12 @@ impl DataTree {
                 self.slab.get(id).stat.owner == session.0 || self.is_later(id, zxid.0)
             });
             if still_its_own {
-                self.delete(&path, zxid, changes);
+                self.delete(&path, zxid, changes.as_deref_mut());
             }
         }
         // Java also deletes what is left over, for ephemerals that a log without paths never listed.
         for path in owned(self) {
-            self.delete(&path, zxid, changes);
+            self.delete(&path, zxid, changes.as_deref_mut());
         }
     }
 
