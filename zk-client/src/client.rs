@@ -3,6 +3,7 @@
 //! Operations are in `ops`; it must not know sockets or the protocol.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -133,6 +134,18 @@ impl Client {
         match state.session() {
             Some(session) if self.shared.trust.is_over() => SessionState::Lost { session },
             _ => state,
+        }
+    }
+
+    /// How much longer the session can be relied on without word from a server: the rest of two thirds of its timeout since
+    /// something was last heard. A server does not end a session earlier than a whole timeout after it last heard from the
+    /// client, so there is a third left for what is under way. Zero means doubt: what hangs on the session must be looked
+    /// at again, or done no more, whatever [`state`](Self::state) still shows after a pause of the process. Not limited
+    /// while there is no session, or none that is attached.
+    pub fn trusted_for(&self) -> Duration {
+        match *self.shared.state.borrow() {
+            SessionState::Connected { .. } => self.shared.trust.remaining(),
+            _ => Duration::MAX,
         }
     }
 

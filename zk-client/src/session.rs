@@ -105,6 +105,8 @@ pub(crate) struct Trust {
     origin: Instant,
     /// Milliseconds after `origin` from which on the session cannot be trusted; `u64::MAX` for none.
     until: AtomicU64,
+    /// Milliseconds after `origin` from which on its connection counts as dead; `u64::MAX` for none.
+    doubt: AtomicU64,
     /// How often requests were lost with their connection or session.
     losses: AtomicU64,
 }
@@ -114,12 +116,22 @@ impl Trust {
         Self {
             origin,
             until: AtomicU64::new(u64::MAX),
+            doubt: AtomicU64::new(u64::MAX),
             losses: AtomicU64::new(0),
         }
     }
 
-    pub(crate) fn set(&self, until_ms: u64) {
+    pub(crate) fn set(&self, doubt_ms: u64, until_ms: u64) {
+        self.doubt.store(doubt_ms, Ordering::Release);
         self.until.store(until_ms, Ordering::Release);
+    }
+
+    /// How long until the connection counts as dead if nothing is heard; as long as can be if there is no session.
+    pub(crate) fn remaining(&self) -> Duration {
+        match self.doubt.load(Ordering::Acquire) {
+            u64::MAX => Duration::MAX,
+            doubt => Duration::from_millis(doubt).saturating_sub(self.origin.elapsed()),
+        }
     }
 
     /// Requests carry this number from their first poll on: one that was under way when others were lost must not be

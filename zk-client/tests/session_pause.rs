@@ -57,3 +57,40 @@ fn fs_k3_after_a_long_pause_user_code_learns_of_the_loss_first() {
         assert!(events.next().await.unwrap().is_connected());
     });
 }
+
+/// A pause that a session may survive or not: nothing is lost by the client's clock, and nothing can be relied on.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "stands for SIGSTOP: the whole client stands still, its server does not"
+)]
+fn fs_k3_after_a_shorter_pause_the_session_is_in_doubt_until_a_server_is_heard() {
+    let servers = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let fake = servers.block_on(Fake::start());
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    // Long enough that a slow machine does not turn it into the longer pause.
+    let timeout = Duration::from_secs(3);
+    runtime.block_on(async {
+        let client = Client::builder(fake.address.to_string())
+            .unwrap()
+            .session_timeout(timeout)
+            .connect()
+            .await
+            .unwrap();
+        client.exists("/").await.unwrap();
+        let session = client.session_id();
+        let left = client.trusted_for();
+        assert!(!left.is_zero() && left <= timeout * 2 / 3, "{left:?}");
+        std::thread::sleep(timeout * 3 / 4);
+        // Before the session's task has had a chance to run.
+        assert_eq!(client.trusted_for(), Duration::ZERO);
+        assert!(client.current_state().is_connected(), "not over by any clock");
+        client.exists("/").await.unwrap();
+        assert_eq!(client.session_id(), session, "the server had not given up");
+        assert!(!client.trusted_for().is_zero());
+    });
+}

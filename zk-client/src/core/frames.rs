@@ -89,8 +89,7 @@ impl<S: Slot> SessionCore<S> {
                     .requests
                     .answered(xid)
                     .ok_or("a reply to no request, or out of turn")?;
-                self.reply(now, header, reader.rest(), sent);
-                Ok(())
+                self.reply(now, header, reader.rest(), sent)
             }
         }
     }
@@ -144,20 +143,35 @@ impl<S: Slot> SessionCore<S> {
         Ok(())
     }
 
-    fn reply(&mut self, now: Time, header: ReplyHeader, body: Bytes, sent: Sent<S>) {
+    fn reply(
+        &mut self,
+        now: Time,
+        header: ReplyHeader,
+        body: Bytes,
+        sent: Sent<S>,
+    ) -> Result<(), Broken> {
         if header.zxid.0 > 0 {
             self.last_zxid = header.zxid;
         }
         let slot = match sent.purpose {
             Purpose::User(slot) => slot,
             Purpose::Upkeep => {
+                let refused = header.err != ErrorCode::OK;
+                if refused && matches!(sent.op, OpCode::SET_WATCHES | OpCode::SET_WATCHES2) {
+                    // Going on would be a connection on which no watch fires: another one may take them.
+                    tracing::warn!(op = %sent.op, code = %header.err, "watches refused");
+                    return Err("watches that the server does not take again");
+                }
                 // A watch to remove may have fired just before: NOWATCHER is as good as OK.
-                if header.err != ErrorCode::OK && header.err != ErrorCode::NO_WATCHER {
+                if refused && header.err != ErrorCode::NO_WATCHER {
                     tracing::warn!(op = %sent.op, code = %header.err, "watches at the server");
                 }
-                return;
+                return Ok(());
             }
-            Purpose::Close => return self.finish(End::Closed { confirmed: true }),
+            Purpose::Close => {
+                self.finish(End::Closed { confirmed: true });
+                return Ok(());
+            }
         };
         let absent = header.err == ErrorCode::NO_NODE && sent.watch == Some(WatchKind::Exists);
         let is_answer = header.err == ErrorCode::OK || absent;
@@ -188,5 +202,6 @@ impl<S: Slot> SessionCore<S> {
             Err(Error::server(sent.op, sent.path, header.err))
         };
         self.outputs.push_back(Output::Reply(slot, result));
+        Ok(())
     }
 }

@@ -237,6 +237,11 @@ impl<S: Slot> SessionCore<S> {
         self.session.as_ref().map(|_| self.keepalive.expiry())
     }
 
+    /// From when on the session's connection counts as dead, whether or not anybody has noticed.
+    pub(crate) fn session_doubt(&self) -> Option<Time> {
+        self.session.as_ref().map(|_| self.keepalive.read_deadline())
+    }
+
     /// Whether more requests should be given in; more are taken all the same.
     pub(crate) fn has_room(&self) -> bool {
         self.requests.has_room() && self.out.len() < FULL_BYTES

@@ -631,6 +631,25 @@ fn fs_c8_watches_are_set_again_with_the_last_zxid() {
 }
 
 #[test]
+fn fs_c8_a_server_that_refuses_the_watches_is_left() {
+    let mut script = Script::live(config(1));
+    script.watch(OpCode::GET_DATA, "/data", WatchKind::Data, ErrorCode::OK);
+    script.lose();
+    script.attach(SESSION);
+    let xid = script.sent()[0].xid;
+    script.receive(&reply(xid, 6, ErrorCode::THROTTLED_OP));
+    assert_eq!(
+        script.core.state,
+        SessionState::Suspended { session: SESSION },
+        "{:?}",
+        script.log
+    );
+    // The next one is given them again.
+    script.attach(SESSION);
+    assert_eq!(script.ops(), [OpCode::SET_WATCHES]);
+}
+
+#[test]
 fn fs_c8_many_watches_go_in_several_requests() {
     let mut script = Script::live(config(1));
     for number in 0..5_000 {

@@ -179,7 +179,7 @@ impl Driver {
         }
         self.publisher
             .trust
-            .set(self.core.session_expiry().map_or(u64::MAX, |at| at.0));
+            .set(ms(self.core.session_doubt()), ms(self.core.session_expiry()));
         if worked || self.core.is_over() {
             Poll::Ready(())
         } else {
@@ -377,7 +377,7 @@ impl Driver {
                 }
                 Output::State(state) => {
                     if state.session().is_none() {
-                        self.publisher.trust.set(u64::MAX);
+                        self.publisher.trust.set(u64::MAX, u64::MAX);
                     }
                     self.publisher
                         .credentials
@@ -446,4 +446,9 @@ pub(crate) fn untaken(command: Command, state: SessionState) -> Error {
         Command::AddAuth { .. } => (zk_proto::OpCode::AUTH, None),
     };
     Error::new(op, path, kind, Outcome::NotDone)
+}
+
+/// A moment of the core as the number it is shared by; `u64::MAX` for none.
+fn ms(at: Option<Time>) -> u64 {
+    at.map_or(u64::MAX, |at| at.0)
 }

@@ -85,9 +85,13 @@ impl Hold {
         &self.shared.client
     }
 
-    /// The state, with the session asked anew: after a pause of the whole process the keeper may not have run yet.
+    /// The state, with the session asked anew: after a pause of the whole process the keeper may not have run yet. Silence
+    /// is a doubt while it lasts, and is not remembered: it ends when the server is heard, or becomes a change of the link.
     pub(crate) fn state(&self) -> TenureState {
-        self.shared.learn(Input::Link(self.link.now()))
+        match self.shared.learn(Input::Link(self.link.now())) {
+            TenureState::Held if self.link.in_doubt() => TenureState::Suspended,
+            state => state,
+        }
     }
 
     /// A follower of the state.

@@ -63,6 +63,11 @@ impl LinkWatch {
         self.client.current_state().into()
     }
 
+    /// Whether the connection has been silent for too long, though nobody has noticed yet.
+    pub(crate) fn in_doubt(&self) -> bool {
+        self.client.trusted_for().is_zero()
+    }
+
     /// Counts everything up to now as seen.
     pub(crate) fn mark_seen(&mut self) {
         self.state.mark_unchanged();
