@@ -1,11 +1,16 @@
 //! The life of a session as its user sees it: a state to watch, and a stream of the changes. It must not know how the
 //! changes come about; that is `core`.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_core::Stream;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
+use tokio_util::sync::ReusableBoxFuture;
 use zk_proto::SessionId;
 
 /// Where the client stands. The number of the session is the epoch: whatever was held under one number is not held
@@ -64,11 +69,24 @@ impl SessionState {
     }
 }
 
-/// The changes of state one by one, where [`Client::state`](crate::Client::state) shows the latest only. From
-/// [`Client::session_events`](crate::Client::session_events).
+/// The changes of state one by one, where [`Client::state`](crate::Client::state) shows the latest only: a stream, from
+/// [`Client::session_events`](crate::Client::session_events). It ends once the client is closed or gone.
+///
+/// A reader that falls 256 changes behind misses the oldest of them; the session in each state shows what became of one all
+/// the same.
 #[derive(Debug)]
 pub struct SessionEvents {
-    changes: broadcast::Receiver<SessionState>,
+    next: ReusableBoxFuture<'static, Received>,
+}
+
+/// What was received, and the receiver to receive on with.
+type Received = (
+    Result<SessionState, broadcast::error::RecvError>,
+    broadcast::Receiver<SessionState>,
+);
+
+async fn receive(mut changes: broadcast::Receiver<SessionState>) -> Received {
+    (changes.recv().await, changes)
 }
 
 /// How many changes wait for a reader. States change at the pace of connections, not of requests.
@@ -76,23 +94,34 @@ pub(crate) const KEPT_EVENTS: usize = 256;
 
 impl SessionEvents {
     pub(crate) fn new(changes: broadcast::Receiver<SessionState>) -> Self {
-        Self { changes }
+        Self {
+            next: ReusableBoxFuture::new(receive(changes)),
+        }
     }
 
-    /// The next change; `None` once the client is closed or gone. A reader that falls 256 changes behind misses the
-    /// oldest of them; the epoch in each state shows what became of a session all the same.
+    /// The next change; `None` once the client is closed or gone.
     ///
     /// # Cancellation
     ///
     /// Safe.
     pub async fn next(&mut self) -> Option<SessionState> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl Stream for SessionEvents {
+    type Item = SessionState;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<SessionState>> {
         loop {
-            match self.changes.recv().await {
-                Ok(state) => return Some(state),
+            let (received, changes) = ready!(self.next.poll(cx));
+            self.next.set(receive(changes));
+            match received {
+                Ok(state) => return Poll::Ready(Some(state)),
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
                     tracing::warn!(missed, "a reader of session events is too slow");
                 }
-                Err(broadcast::error::RecvError::Closed) => return None,
+                Err(broadcast::error::RecvError::Closed) => return Poll::Ready(None),
             }
         }
     }

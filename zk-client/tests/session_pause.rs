@@ -88,7 +88,10 @@ fn fs_k3_after_a_shorter_pause_the_session_is_in_doubt_until_a_server_is_heard()
         std::thread::sleep(timeout * 3 / 4);
         // Before the session's task has had a chance to run.
         assert_eq!(client.trusted_for(), Duration::ZERO);
-        assert!(client.current_state().is_connected(), "not over by any clock");
+        assert!(
+            client.current_state().is_connected(),
+            "not over by any clock"
+        );
         client.exists("/").await.unwrap();
         assert_eq!(client.session_id(), session, "the server had not given up");
         assert!(!client.trusted_for().is_zero());

@@ -239,7 +239,9 @@ impl<S: Slot> SessionCore<S> {
 
     /// From when on the session's connection counts as dead, whether or not anybody has noticed.
     pub(crate) fn session_doubt(&self) -> Option<Time> {
-        self.session.as_ref().map(|_| self.keepalive.read_deadline())
+        self.session
+            .as_ref()
+            .map(|_| self.keepalive.read_deadline())
     }
 
     /// Whether more requests should be given in; more are taken all the same.

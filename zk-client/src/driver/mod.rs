@@ -177,9 +177,10 @@ impl Driver {
             // What was written may have made room for requests that wait.
             worked |= !had_room && self.core.has_room();
         }
-        self.publisher
-            .trust
-            .set(ms(self.core.session_doubt()), ms(self.core.session_expiry()));
+        self.publisher.trust.set(
+            ms(self.core.session_doubt()),
+            ms(self.core.session_expiry()),
+        );
         if worked || self.core.is_over() {
             Poll::Ready(())
         } else {
