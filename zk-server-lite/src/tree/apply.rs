@@ -57,7 +57,7 @@ impl DataTree {
                 }
             }
             _ => {
-                let stat = self.apply_one(header, txn, changes.as_deref_mut());
+                let stat = self.apply_one(header, txn, changes);
                 stats.push(stat);
             }
         }
