@@ -122,9 +122,17 @@ fn each_word_has_its_text() {
             "{line} is not in\n{mntr}"
         );
     }
+    let size = |which: &str| -> i64 {
+        let start = format!("zk_{which}_client_response_size\t");
+        let line = mntr.lines().find_map(|line| line.strip_prefix(&start));
+        line.unwrap().parse().unwrap()
+    };
+    // A reply's header alone is 16 bytes.
+    assert!(size("min") >= 16 && size("last") >= size("min") && size("max") >= size("last"));
     assert_eq!(word(address, "crst"), "Connection stats reset.\n");
     assert_eq!(word(address, "srst"), "Server stats reset.\n");
     assert!(word(address, "srvr").contains("Latency min/avg/max: 0/0.0/0\nReceived: 0\nSent: 0\n"));
+    assert!(word(address, "mntr").contains("\nzk_max_client_response_size\t-1\n"));
     client.ping();
 }
 

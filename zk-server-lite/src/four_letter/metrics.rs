@@ -171,6 +171,13 @@ pub(super) fn mntr(shared: &Shared) -> Result<String, Halted> {
             .filter(|link| link.peer.ip().is_loopback())
             .count(),
     );
+    let sizes = counters.response_size.last_min_max();
+    let size = |pick: fn((u64, u64, u64)) -> u64| {
+        sizes.map_or_else(|| "-1".to_owned(), |sizes| pick(sizes).to_string())
+    };
+    line("last_client_response_size", &size(|(last, _, _)| last));
+    line("min_client_response_size", &size(|(_, min, _)| min));
+    line("max_client_response_size", &size(|(_, _, max)| max));
     line("outstanding_tls_handshake", &0);
     line("connection_drop_probability", &"0.0");
     line("connection_request_count", &counters.connection_requests);
@@ -186,9 +193,6 @@ pub(super) fn mntr(shared: &Shared) -> Result<String, Halted> {
     line("looking_count", &0);
     line("bytes_received_count", &counters.received_bytes);
     line("response_bytes", &counters.sent_bytes);
-    line("node_watch_events_sent", &counters.events);
-    line("containers_and_ttl_nodes_deleted", &counters.swept);
-    line("sessions_created", &counters.sessions_created);
     line("snapshot_error_count", &read(&metrics.snapshot_errors));
     drop(core);
     metrics.fsync.print("fsynctime", &mut text);

@@ -56,6 +56,28 @@ impl Latency {
     }
 }
 
+/// Sizes of replies and events in bytes, without the length before each, as ZooKeeper's statistics have them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ResponseSize {
+    /// The latest, the smallest and the largest; none before the first.
+    seen: Option<(u64, u64, u64)>,
+}
+
+impl ResponseSize {
+    /// `frame` is the size of a frame with its length.
+    pub(super) fn add(&mut self, frame: u64) {
+        let size = frame.saturating_sub(4);
+        let (_, min, max) = self.seen.unwrap_or((size, size, size));
+        self.seen = Some((size, min.min(size), max.max(size)));
+    }
+
+    /// The latest, the smallest and the largest, if anything was sent.
+    #[must_use]
+    pub fn last_min_max(&self) -> Option<(u64, u64, u64)> {
+        self.seen
+    }
+}
+
 /// Totals since the start, or since they were reset.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Counters {
@@ -67,6 +89,8 @@ pub struct Counters {
     pub received_bytes: u64,
     /// Bytes of frames sent.
     pub sent_bytes: u64,
+    /// How large replies and events were.
+    pub response_size: ResponseSize,
     /// Watch events sent.
     pub events: u64,
     /// Handshakes begun.

@@ -107,6 +107,7 @@ impl Engine {
             self.counters.sent += 1;
             self.counters.events += 1;
             self.counters.sent_bytes += frame.len() as u64;
+            self.counters.response_size.add(frame.len() as u64);
             let unsent = state.out.len();
             self.mark_dirty(*conn);
             self.bound_output(*conn, unsent, max);

@@ -31,7 +31,7 @@ mod request;
 mod sweep;
 mod watch_ops;
 
-pub use admin::{ConnectionInfo, Counters, Latency};
+pub use admin::{ConnectionInfo, Counters, Latency, ResponseSize};
 pub use conn::CloseReason;
 pub use database::Database;
 

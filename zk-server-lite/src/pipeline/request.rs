@@ -235,7 +235,9 @@ pub(super) fn append_reply(
     body(&mut state.out);
     end_frame(&mut state.out, mark);
     counters.sent += 1;
-    counters.sent_bytes += (state.out.len() - before) as u64;
+    let size = (state.out.len() - before) as u64;
+    counters.sent_bytes += size;
+    counters.response_size.add(size);
     state.sent += 1;
     state.last_zxid = header.zxid;
     state.last_cxid = header.xid;
