@@ -132,6 +132,95 @@ fn sigterm_ends_it_cleanly_and_everything_is_there_again() {
     assert!(client.get("/e").is_some());
 }
 
+fn signal(process: &Process, name: &str) {
+    let kill = Command::new("kill")
+        .arg(name)
+        .arg(process.child.id().to_string())
+        .status()
+        .unwrap();
+    assert!(kill.success());
+}
+
+#[test]
+fn unforced_writes_and_a_log_directory_of_its_own_survive_a_clean_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = dir.path().join("logs");
+    let more = format!("forceSync=no\ndataLogDir={}\n", logs.display());
+    let mut process = start(dir.path(), &more);
+    let (mut client, _) = Raw::session(process.address, 10_000);
+    for n in 0..50 {
+        assert_eq!(client.create(&format!("/n{n}"), b"x", 0), ErrorCode::OK);
+    }
+    signal(&process, "-TERM");
+    assert_eq!(process.child.wait().unwrap().code(), Some(0));
+    let has = |folder: &Path, start: &str| {
+        let mut entries = std::fs::read_dir(folder.join("version-2")).unwrap();
+        entries.any(|entry| {
+            let name = entry.unwrap().file_name();
+            name.to_string_lossy().starts_with(start)
+        })
+    };
+    assert!(has(&logs, "log.") && !has(&logs, "snapshot."));
+    let data = dir.path().join("data");
+    assert!(has(&data, "snapshot.") && !has(&data, "log."));
+    let process = start(dir.path(), &more);
+    let (mut client, _) = Raw::session(process.address, 10_000);
+    for n in 0..50 {
+        assert_eq!(client.get(&format!("/n{n}")).as_deref(), Some(&b"x"[..]));
+    }
+}
+
+#[test]
+fn a_stop_longer_than_the_session_timeout_ends_no_session_whose_pings_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path(), "");
+    let (mut client, _) = Raw::session(process.address, 1000);
+    assert_eq!(client.create("/e", b"", 1), ErrorCode::OK);
+    signal(&process, "-STOP");
+    // The stop is what is tested; it has to last longer than the timeout and two ticks.
+    let patience = client.stream.read_timeout().unwrap();
+    let interval = std::time::Duration::from_millis(300);
+    client.stream.set_read_timeout(Some(interval)).unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_millis(3000);
+    while std::time::Instant::now() < until {
+        // Length, xid -2, operation 11.
+        let ping = [0, 0, 0, 8, 0xff, 0xff, 0xff, 0xfe, 0, 0, 0, 11];
+        std::io::Write::write_all(&mut client.stream, &ping).unwrap();
+        let silent = client.stream.peek(&mut [0]);
+        assert!(silent.is_err(), "a stopped process answers nothing");
+    }
+    client.stream.set_read_timeout(patience).unwrap();
+    signal(&process, "-CONT");
+    let reply = client.reply().expect("the waiting ping is answered");
+    assert_eq!(reply.header.xid.0, -2);
+    let (mut other, _) = Raw::session(process.address, 10_000);
+    assert!(other.get("/e").is_some(), "its session lives");
+}
+
+#[test]
+fn a_directory_written_by_java_is_served_and_continued() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    for sample in ["standalone-plain", "torn-cut"] {
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("data/version-2");
+        std::fs::create_dir_all(&to).unwrap();
+        for entry in std::fs::read_dir(samples.join(sample).join("version-2")).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+        let mut process = start(dir.path(), "");
+        let (mut client, _) = Raw::session(process.address, 10_000);
+        assert!(client.get("/big").is_some_and(|data| data.len() > 1000));
+        assert_eq!(client.create("/new", b"ours", 0), ErrorCode::OK);
+        signal(&process, "-TERM");
+        assert_eq!(process.child.wait().unwrap().code(), Some(0));
+        let process = start(dir.path(), "");
+        let (mut client, _) = Raw::session(process.address, 10_000);
+        assert!(client.get("/big").is_some_and(|data| data.len() > 1000));
+        assert_eq!(client.get("/new").as_deref(), Some(&b"ours"[..]));
+    }
+}
+
 #[test]
 fn a_second_process_on_one_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();
