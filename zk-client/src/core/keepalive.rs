@@ -7,9 +7,9 @@ use super::event::Time;
 /// Java's margin before half of the read timeout, and the longest silence it keeps in any case.
 const PING_MARGIN_MS: u64 = 1_000;
 const LONGEST_SILENCE_MS: u64 = 10_000;
-/// Ours, where Java has no bound: Apache ZooKeeper 3.8.0, while it starts, accepts one connection (as a rule its first) and
-/// neither answers nor closes it, while those after it are served. A client that waits for a restart tends to be that one;
-/// with one host and a long timeout it would wait for nothing while the server is long up.
+/// Ours, where Java has no bound: while Apache ZooKeeper 3.8.0 starts, it may accept a connection and neither answer nor
+/// close it, though it serves those that come later. With one host and a long timeout the client would wait for nothing
+/// while the server is long up.
 const LONGEST_CONNECT_MS: u64 = 10_000;
 
 #[derive(Debug)]
