@@ -1,11 +1,17 @@
 //! Filling a tree from a snapshot, before it serves.
 
 use zk_proto::txn::NodeEntry;
-use zk_proto::{Acl, SessionId, Zxid};
+use zk_proto::{Acl, Id, Perms, SessionId, Zxid};
 
 use super::acl::AclId;
 use super::node::StatFields;
 use super::{DataTree, ROOT};
+
+/// No permission for anyone: what a node has whose access list is not known.
+const SEALED: Acl = Acl {
+    perms: Perms(0),
+    id: Id::anyone(),
+};
 
 /// A snapshot record that does not fit what came before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,12 +63,19 @@ impl DataTree {
             cversion: persisted.cversion,
             aversion: persisted.aversion,
         };
-        let acl = u32::try_from(entry.acl_id).map_or(AclId::OPEN, AclId);
-        // A list that the table lacks was added after the table was written; replay brings it (ZOOKEEPER-3306).
-        let acl = if self.acls.retain(acl) {
-            acl
-        } else {
-            AclId::OPEN
+        let acl = match u32::try_from(entry.acl_id).map(AclId) {
+            _ if entry.acl_id == -1 => AclId::OPEN,
+            Ok(acl) if self.acls.retain(acl) => acl,
+            // A list that the table lacks was added after the table was written; replay brings it (ZOOKEEPER-3306). Until
+            // then, and for good if the log does not, nobody but `super` is let in: a lost list must not open a node.
+            _ => {
+                tracing::debug!(
+                    path,
+                    acl = entry.acl_id,
+                    "an access list that the snapshot lacks"
+                );
+                self.acls.intern(&[SEALED])
+            }
         };
         if path.is_empty() {
             let root = self.slab.get_mut(ROOT);
@@ -115,6 +128,40 @@ impl DataTree {
                     self.protect_config();
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::acl;
+
+    #[test]
+    fn a_node_whose_access_list_is_lost_is_closed_until_replay_brings_it() {
+        let mut tree = DataTree::for_restore(true);
+        tree.restore_acl(3, &[Acl::read_unsafe()]);
+        let node = |path: &'static str, acl_id| NodeEntry {
+            path: path.into(),
+            acl_id,
+            ..NodeEntry::default()
+        };
+        for (path, acl_id) in [
+            ("/open", -1),
+            ("/listed", 3),
+            ("/lost", 4),
+            ("/far", 1 << 40),
+        ] {
+            tree.restore_node(&node(path, acl_id)).unwrap();
+        }
+        let may = |path, needed, ids: &[Id]| {
+            acl::allows(&tree.acl(tree.find(path).unwrap()), needed, ids)
+        };
+        assert!(may("/open", Perms::WRITE, &[]));
+        assert!(may("/listed", Perms::READ, &[]) && !may("/listed", Perms::WRITE, &[]));
+        for path in ["/lost", "/far"] {
+            assert!(!may(path, Perms::READ, &[]) && !may(path, Perms::ADMIN, &[]));
+            assert!(may(path, Perms::ADMIN, &[Id::new("super", "")]));
         }
     }
 }
