@@ -140,12 +140,12 @@ impl Client {
     /// How much longer the session can be relied on without word from a server: the rest of two thirds of its timeout since
     /// something was last heard. A server does not end a session earlier than a whole timeout after it last heard from the
     /// client, so there is a third left for what is under way. Zero means doubt: what hangs on the session must be looked
-    /// at again, or done no more, whatever [`state`](Self::state) still shows after a pause of the process. Not limited
-    /// while there is no session, or none that is attached.
+    /// at again, or done no more, whatever [`state`](Self::state) still shows after a pause of the process. Zero, too,
+    /// while no session is attached to a server.
     pub fn trusted_for(&self) -> Duration {
         match *self.shared.state.borrow() {
             SessionState::Connected { .. } => self.shared.trust.remaining(),
-            _ => Duration::MAX,
+            _ => Duration::ZERO,
         }
     }
 

@@ -145,6 +145,36 @@ async fn fs_c9_a_watch_whose_reply_was_lost_is_set_by_the_repeat() {
     );
 }
 
+/// A reader that stands still for many timeouts: the session goes on, pings flow, and no event is lost.
+#[tokio::test]
+async fn fs_c12_a_watch_that_nobody_reads_holds_nothing_up() {
+    let fake = Fake::start().await;
+    let timeout = std::time::Duration::from_millis(400);
+    let client = zk_client::Client::builder(fake.address.to_string())
+        .unwrap()
+        .session_timeout(timeout)
+        .connect()
+        .await
+        .unwrap();
+    client.create("/a", "").await.unwrap();
+    let session = client.session_id();
+    let mut watch = client.watch("/a", AddWatchMode::PERSISTENT).await.unwrap();
+    let changes = 5_000;
+    for _ in 0..changes {
+        fake.change(|tree| tree.set("/a", "x", -1)).unwrap();
+    }
+    // Then silence, but for pings: without their answers the connection would be given up, and the watch tell of a gap.
+    let start = std::time::Instant::now();
+    fake.until("ten timeouts", |_| start.elapsed() >= timeout * 10)
+        .await;
+    assert_eq!(client.exists("/a").await.unwrap().unwrap().version, changes);
+    assert_eq!(client.session_id(), session);
+    for _ in 0..changes {
+        let event = soon(async { watch.next().await.unwrap() }).await;
+        assert_eq!(plain(&event), (EventType::NODE_DATA_CHANGED, "/a"));
+    }
+}
+
 #[tokio::test]
 async fn persistent_watches_go_on_and_tell_of_gaps() {
     let fake = Fake::start().await;
