@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use support::{Client, Raw, World, config};
 use zk_proto::session::*;
-use zk_proto::{Acl, ErrorCode, Id, OpCode, Perms, Zxid};
-use zk_server_lite::pipeline::{CloseReason, EngineConfig};
+use zk_proto::txn::NodeEntry;
+use zk_proto::{Acl, ErrorCode, Id, OpCode, Perms, StatPersisted, Zxid};
+use zk_server_lite::pipeline::{CloseReason, Database, EngineConfig};
 
 fn open() -> Option<Vec<Acl>> {
     Some(vec![Acl::open_unsafe()])
@@ -553,4 +554,54 @@ fn containers_and_ttl_nodes_go_when_nothing_keeps_them() {
     assert_eq!(present(&world), [false, true, true, true, true]);
     world.advance(3100);
     assert_eq!(present(&world), [false, true, true, false, true]);
+}
+
+/// Section 7.2: the stored count only grows, so it stays at the end of its range, and the last number is given again.
+/// Creates that are still on their way see a count beyond it.
+#[test]
+fn sequence_numbers_end_where_javas_do() {
+    let parent = |cversion| {
+        let mut database = Database::for_restore(true);
+        for (path, cversion) in [("", 0), ("/p", cversion)] {
+            let stat = StatPersisted {
+                cversion,
+                ..StatPersisted::default()
+            };
+            let entry = NodeEntry {
+                path: path.into(),
+                acl_id: -1,
+                stat,
+                ..NodeEntry::default()
+            };
+            database.node(&entry).unwrap();
+        }
+        database.snapshot_loaded(Zxid(1), None);
+        World::with(config(), database)
+    };
+    let sequential = create(Some("/p/a-"), open(), 2);
+    let mut world = parent(i32::MAX - 1);
+    let mut client = world.connect();
+    for expected in ["/p/a-2147483646", "/p/a-2147483647"] {
+        let (_, header, body) = world.call(&mut client, OpCode::CREATE, &sequential);
+        assert_eq!(header.err, ErrorCode::OK);
+        support::response(OpCode::CREATE, &body, |reply| {
+            assert_eq!(
+                reply,
+                Response::Path(PathResponse {
+                    path: expected.into()
+                })
+            );
+        });
+    }
+    let code = world.code(&mut client, OpCode::CREATE, &sequential);
+    assert_eq!(code, ErrorCode::NODE_EXISTS);
+
+    let mut world = parent(i32::MAX);
+    let mut client = world.connect();
+    world.send(&mut client, OpCode::CREATE, &sequential);
+    world.send(&mut client, OpCode::CREATE, &sequential);
+    world.commit();
+    let tree = world.engine.tree();
+    let names: Vec<_> = tree.children(tree.find("/p").unwrap()).collect();
+    assert_eq!(names, ["a-2147483647", "a--2147483648"]);
 }
