@@ -149,7 +149,7 @@ async fn fs_c9_a_watch_whose_reply_was_lost_is_set_by_the_repeat() {
 #[tokio::test]
 async fn fs_c12_a_watch_that_nobody_reads_holds_nothing_up() {
     let fake = Fake::start().await;
-    let timeout = std::time::Duration::from_millis(400);
+    let timeout = Duration::from_millis(400);
     let client = zk_client::Client::builder(fake.address.to_string())
         .unwrap()
         .session_timeout(timeout)

@@ -170,6 +170,24 @@ fn unforced_writes_and_a_log_directory_of_its_own_survive_a_clean_end() {
     }
 }
 
+/// A stop takes effect some time after the signal was sent: waits until every thread of the process stands still.
+fn wait_until_stopped(pid: u32) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let is_stopped = |task: &Path| {
+        let stat = std::fs::read_to_string(task.join("stat")).unwrap();
+        // The state follows the name, which is in parentheses.
+        let state = stat.rsplit_once(") ").unwrap().1;
+        state.starts_with('T')
+    };
+    while !std::fs::read_dir(format!("/proc/{pid}/task"))
+        .unwrap()
+        .all(|task| is_stopped(&task.unwrap().path()))
+    {
+        assert!(std::time::Instant::now() < deadline, "it does not stop");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_stop_longer_than_the_session_timeout_ends_no_session_whose_pings_wait() {
     let dir = tempfile::tempdir().unwrap();
@@ -177,6 +195,7 @@ fn a_stop_longer_than_the_session_timeout_ends_no_session_whose_pings_wait() {
     let (mut client, _) = Raw::session(process.address, 1000);
     assert_eq!(client.create("/e", b"", 1), ErrorCode::OK);
     signal(&process, "-STOP");
+    wait_until_stopped(process.child.id());
     // The stop is what is tested; it has to last longer than the timeout and two ticks.
     let patience = client.stream.read_timeout().unwrap();
     let interval = std::time::Duration::from_millis(300);
