@@ -70,32 +70,35 @@ async fn serve<R: AsyncRead + Unpin>(
     mut inbound: Inbound<R>,
 ) -> Result<(), Halted> {
     let deadline = shared.config.sessionless_timeout;
-    let begun = tokio::time::timeout(deadline, begin(shared, link, &mut inbound)).await;
-    match begun {
-        Ok(Ok(Begin::Session(batch))) => {
-            let mut batch = batch;
-            shared.faults.wait_thawed(&shared.halt).await;
-            shared.feed(link, &mut batch)?;
-            shared.deliver(&mut batch);
-            shared.give_bench(batch);
-            requests(shared, link, inbound).await
-        }
+    // Boxed, like every wait that is rare: a task keeps room for its largest one as long as it lives, and most are idle.
+    let begun = Box::pin(tokio::time::timeout(
+        deadline,
+        begin(shared, link, &mut inbound),
+    ))
+    .await;
+    let mut batch = match begun {
+        Ok(Ok(Begin::Session(batch))) => batch,
         Ok(Ok(Begin::Word(word, argument))) => {
             let answer = four_letter::answer(shared, word, argument)?;
             link.push(BytesMut::from(answer.as_bytes()));
             link.close();
             link.flush();
-            finish(link).await;
-            Ok(())
+            Box::pin(finish(link)).await;
+            return Ok(());
         }
-        Ok(Ok(Begin::Nothing)) => Ok(()),
-        Ok(Err(Halted)) => Err(Halted),
+        Ok(Ok(Begin::Nothing)) => return Ok(()),
+        Ok(Err(Halted)) => return Err(Halted),
         Err(_elapsed) => {
             shared.metrics.sessionless();
             tracing::debug!(peer = %link.peer, "a connection began no session in time");
-            Ok(())
+            return Ok(());
         }
-    }
+    };
+    thawed(shared).await;
+    shared.feed(link, &mut batch)?;
+    shared.deliver(&mut batch);
+    shared.give_bench(batch);
+    requests(shared, link, &mut inbound).await
 }
 
 /// What a connection turned out to be.
@@ -160,11 +163,18 @@ async fn more<R: AsyncRead + Unpin>(
     link: &Link,
     inbound: &mut Inbound<R>,
 ) -> bool {
-    shared.faults.wait_thawed(&shared.halt).await;
+    thawed(shared).await;
     inbound.partial.reserve(256);
     tokio::select! {
         read = inbound.reader.read_buf(&mut inbound.partial) => matches!(read, Ok(1..)),
         () = cut(link) => false,
+    }
+}
+
+/// Waits while a fault hook has the server frozen.
+async fn thawed(shared: &Shared) {
+    if shared.faults.is_frozen() {
+        Box::pin(shared.faults.wait_thawed(&shared.halt)).await;
     }
 }
 
@@ -177,16 +187,14 @@ async fn cut(link: &Link) {
 async fn requests<R: AsyncRead + Unpin>(
     shared: &Arc<Shared>,
     link: &Arc<Link>,
-    mut inbound: Inbound<R>,
+    inbound: &mut Inbound<R>,
 ) -> Result<(), Halted> {
     let mut batches = 0;
     // What came with the handshake.
     let mut bench = shared.take_bench();
     let mut news = inbound.cut_partial(&mut bench);
     loop {
-        if shared.faults.is_frozen() {
-            shared.faults.wait_thawed(&shared.halt).await;
-        }
+        thawed(shared).await;
         match news {
             News::Received | News::BadFrame => {
                 if !bench.frames.is_empty() {
@@ -211,14 +219,14 @@ async fn requests<R: AsyncRead + Unpin>(
             return Ok(());
         }
         if link.is_closing() {
-            finish(link).await;
+            Box::pin(finish(link)).await;
             return Ok(());
         }
         if batches >= BATCHES {
             batches = 0;
             tokio::task::yield_now().await;
         }
-        news = next(shared, link, &mut inbound, &mut bench).await;
+        news = next(shared, link, inbound, &mut bench).await;
         if !matches!(news, News::Received) {
             batches = 0;
         }

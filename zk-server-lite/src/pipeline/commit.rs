@@ -1,6 +1,8 @@
 //! Transactions that are safe are applied: the tree changes, events go out, whoever asked is answered, and reads that
 //! waited are served.
 
+use std::collections::VecDeque;
+
 use bytes::BytesMut;
 use zk_proto::jute::Encode;
 use zk_proto::session::{CreateResponse, PathResponse, ReplyHeader, StatResponse};
@@ -52,6 +54,12 @@ impl Engine {
                 self.answered(conn, OpCode::CREATE_SESSION, pending.received, now);
                 self.connect_response(conn, Some(header.client_id));
                 self.release(conn, pending.zxid, now);
+                // Most sessions are idle: what the handshake took is given back.
+                if let Some(state) = self.conns.get_mut(&conn)
+                    && state.queue.is_empty()
+                {
+                    state.queue = VecDeque::new();
+                }
             }
             Reply::Request { conn, op } => {
                 self.answer(conn, pending, &header, op, &txn, &stats);

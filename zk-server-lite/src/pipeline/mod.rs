@@ -138,7 +138,8 @@ pub struct Engine {
     tree: DataTree,
     tracker: SessionTracker,
     watches: Watches,
-    conns: BTreeMap<ConnId, Conn>,
+    /// Boxed: the nodes of a tree that is filled in order are half empty.
+    conns: BTreeMap<ConnId, Box<Conn>>,
     /// The connection each session is attached by.
     owners: BTreeMap<SessionId, ConnId>,
     /// Transactions prepared and not applied, oldest first.
@@ -215,7 +216,8 @@ impl Engine {
     /// A connection was accepted.
     pub fn attach(&mut self, conn: ConnId, peer: IpAddr, now: Time) {
         let ids = [crate::tree::acl::ip_identity(peer)];
-        self.conns.insert(conn, Conn::new(ids.into(), now));
+        self.conns
+            .insert(conn, Box::new(Conn::new(ids.into(), now)));
     }
 
     /// A connection is gone. Its session lives on; its watches do not.
