@@ -5,7 +5,7 @@
 //! until the node is gone, the server refuses for good, or the client is closed. Ephemeral nodes then go with the session;
 //! others stay, and are named in a warning.
 //!
-//! The queue is unbounded, the one such queue in this crate: it holds at most one job for each node that this client
+//! The queue is unbounded: it holds at most one job for each node that this client
 //! created and one for each guaranteed delete it began, and `Drop` has nobody to push back on. It must not know
 //! recipes, nor why a node must go.
 

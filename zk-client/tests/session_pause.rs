@@ -6,17 +6,13 @@ mod support;
 use std::time::Duration;
 
 use support::Fake;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use zk_client::{Client, CreateMode, ErrorKind, OpCode, SessionState};
 
 const TIMEOUT: Duration = Duration::from_millis(600);
 
-#[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "stands for SIGSTOP: the whole client stands still, its server does not"
-)]
-fn fs_k3_after_a_long_pause_user_code_learns_of_the_loss_first() {
+/// A server that goes on while the client's runtime, the second, stands still. The third keeps the server alive.
+fn scene() -> (Fake, Runtime, Runtime) {
     let servers = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -24,6 +20,16 @@ fn fs_k3_after_a_long_pause_user_code_learns_of_the_loss_first() {
         .unwrap();
     let fake = servers.block_on(Fake::start());
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    (fake, runtime, servers)
+}
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "stands for SIGSTOP: the whole client stands still, its server does not"
+)]
+fn fs_k3_after_a_long_pause_user_code_learns_of_the_loss_first() {
+    let (fake, runtime, _servers) = scene();
     runtime.block_on(async {
         let client = Client::builder(fake.address.to_string())
             .unwrap()
@@ -65,13 +71,7 @@ fn fs_k3_after_a_long_pause_user_code_learns_of_the_loss_first() {
     reason = "stands for SIGSTOP: the whole client stands still, its server does not"
 )]
 fn fs_k3_after_a_shorter_pause_the_session_is_in_doubt_until_a_server_is_heard() {
-    let servers = Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let fake = servers.block_on(Fake::start());
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let (fake, runtime, _servers) = scene();
     // Long enough that a slow machine does not turn it into the longer pause.
     let timeout = Duration::from_secs(3);
     runtime.block_on(async {
