@@ -5,6 +5,8 @@
 //! It must not know requests; the one operation here, `ensure_namespace`, is made of those in `ops`.
 
 use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use zk_proto::path::check_path;
@@ -114,9 +116,21 @@ pub(crate) fn check(path: &str, sequential: bool) -> Result<(), PathError> {
 /// The local address as text: Curator's default payload, by which an operator sees whose a lock node is.
 ///
 /// The address from which this host would reach others, without sending anything; the loopback address on a host
-/// without a network.
-fn local_address_text() -> String {
-    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+/// without a network. Found once, as with Curator: it costs five system calls, and every acquire of a lock asks.
+fn local_address() -> Bytes {
+    static FOUND: OnceLock<Bytes> = OnceLock::new();
+    if let Some(found) = FOUND.get() {
+        return found.clone();
+    }
+    match route() {
+        Some(address) => FOUND.get_or_init(|| address.to_string().into()).clone(),
+        // The network may come up later: not remembered.
+        None => Bytes::from(IpAddr::V4(Ipv4Addr::LOCALHOST).to_string()),
+    }
+}
+
+/// The address that the routing table gives this host.
+fn route() -> Option<IpAddr> {
     // Connecting a datagram socket only asks the routing table. The targets are documentation addresses.
     let v4 = || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
@@ -130,9 +144,7 @@ fn local_address_text() -> String {
             .ok()?;
         socket.local_addr().ok()
     };
-    v4().or_else(v6)
-        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
-        .to_string()
+    v4().or_else(v6).map(|address| address.ip())
 }
 
 impl Client {
@@ -203,7 +215,7 @@ impl Client {
         self.view()
             .default_data
             .clone()
-            .unwrap_or_else(|| Bytes::from(local_address_text()))
+            .unwrap_or_else(local_address)
     }
 
     /// The root of this view as the server knows it; `/` for none.
@@ -298,6 +310,9 @@ mod tests {
 
     #[test]
     fn the_default_payload_is_an_address() {
-        assert!(local_address_text().parse::<std::net::IpAddr>().is_ok());
+        let address = local_address();
+        let text = std::str::from_utf8(&address).expect("text");
+        assert!(text.parse::<IpAddr>().is_ok());
+        assert_eq!(local_address(), address, "found once");
     }
 }
