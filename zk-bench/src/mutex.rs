@@ -3,11 +3,10 @@
 //! As in the raw workload, every holder releases at once and queues again, each contender has a session of its own, and one
 //! thread does everything. The hand-over is timed from the call of `release` to the successor's return from `acquire`.
 
-use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -31,10 +30,21 @@ const SDK: &str = "InterProcessMutex";
 struct Course {
     begun: Instant,
     span: Span,
-    released: Cell<Option<Instant>>,
-    token: Cell<Option<u64>>,
-    grants: Cell<u64>,
-    histogram: RefCell<Histogram<u64>>,
+    seen: Mutex<Seen>,
+}
+
+/// What they saw.
+struct Seen {
+    released: Option<Instant>,
+    token: Option<u64>,
+    grants: u64,
+    histogram: Histogram<u64>,
+}
+
+impl Course {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Contends through the SDK; rate of grants and hand-over time.
@@ -43,44 +53,46 @@ fn sdk(addr: SocketAddr, contenders: usize, span: Span) -> Outcome<Sample> {
         .enable_all()
         .build()
         .tried(|| "build a runtime".into())?;
-    let course = Rc::new(Course {
+    let course = Arc::new(Course {
         begun: Instant::now(),
         span,
-        released: Cell::new(None),
-        token: Cell::new(None),
-        grants: Cell::new(0),
-        histogram: RefCell::new(histogram()),
+        seen: Mutex::new(Seen {
+            released: None,
+            token: None,
+            grants: 0,
+            histogram: histogram(),
+        }),
     });
     let path = format!("/zk-bench-mutex-{:016x}", fastrand::u64(..));
-    let contended = tokio::task::LocalSet::new().block_on(&runtime, async {
+    let contended = runtime.block_on(async {
         let mut tasks = Vec::new();
         for _ in 0..contenders {
             let client = Client::connect(addr.to_string()).await?;
             let mutex = InterProcessMutex::new(&client, path.clone())?;
-            tasks.push(tokio::task::spawn_local(contend(
-                client,
-                mutex,
-                Rc::clone(&course),
-            )));
+            // Tasks of the runtime, as in a service: a local set has the runtime poll its driver once more each time.
+            tasks.push(tokio::spawn(contend(client, mutex, Arc::clone(&course))));
         }
         tokio::time::sleep(span.warm).await;
         let before = procfs::cpu_of_this_thread()?;
         for task in tasks {
             task.await??;
         }
-        Ok::<Duration, Box<dyn Error>>(procfs::cpu_of_this_thread()?.saturating_sub(before))
+        Ok::<Duration, Box<dyn Error + Send + Sync>>(
+            procfs::cpu_of_this_thread()?.saturating_sub(before),
+        )
     });
     let cpu =
         contended.map_err(|error| Failure::Deviation(format!("the mutex failed: {error}")))?;
     let seconds = span.measure.as_secs_f64();
+    let seen = course.seen();
     #[expect(
         clippy::cast_precision_loss,
         reason = "grants of a few seconds are far below 2^52"
     )]
-    let rate = course.grants.get() as f64 / seconds;
+    let rate = seen.grants as f64 / seconds;
     Ok(Sample {
         rate,
-        latency: Latency::of(&course.histogram.borrow()),
+        latency: Latency::of(&seen.histogram),
         cpu_us: None,
         generator_cores: cpu.as_secs_f64() / seconds,
     })
@@ -89,28 +101,27 @@ fn sdk(addr: SocketAddr, contenders: usize, span: Span) -> Outcome<Sample> {
 async fn contend(
     client: Client,
     mutex: InterProcessMutex,
-    course: Rc<Course>,
+    course: Arc<Course>,
 ) -> Result<(), String> {
     loop {
         let guard = mutex.acquire().await.map_err(|error| error.to_string())?;
         let now = Instant::now();
         let elapsed = now - course.begun;
         let token = guard.fencing_token().get();
-        if course
-            .token
-            .replace(Some(token))
-            .is_some_and(|last| token <= last)
         {
-            return Err(format!("the fencing token {token} does not rise"));
+            let mut seen = course.seen();
+            if seen.token.replace(token).is_some_and(|last| token <= last) {
+                return Err(format!("the fencing token {token} does not rise"));
+            }
+            let counts =
+                elapsed >= course.span.warm && elapsed < course.span.warm + course.span.measure;
+            if counts && let Some(released) = seen.released {
+                seen.grants += 1;
+                let nanos = u64::try_from((now - released).as_nanos()).unwrap_or(u64::MAX);
+                seen.histogram.saturating_record(nanos);
+            }
+            seen.released = Some(Instant::now());
         }
-        let counts =
-            elapsed >= course.span.warm && elapsed < course.span.warm + course.span.measure;
-        if counts && let Some(released) = course.released.get() {
-            course.grants.set(course.grants.get() + 1);
-            let nanos = u64::try_from((now - released).as_nanos()).unwrap_or(u64::MAX);
-            course.histogram.borrow_mut().saturating_record(nanos);
-        }
-        course.released.set(Some(Instant::now()));
         guard.release().await.map_err(|error| error.to_string())?;
         if elapsed >= course.span.warm + course.span.measure {
             return client.close().await.map_err(|error| error.to_string());
