@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use crate::awake::{self, Awake};
 use crate::compare::{self, Plan};
 use crate::failure::{Failure, Outcome, Tried};
 use crate::lifetime::{self, Stage};
@@ -38,6 +39,10 @@ struct Common {
     /// The zk-server to measure. Default: the one beside this program.
     #[arg(long, global = true, value_name = "PATH")]
     server: Option<PathBuf>,
+    /// Keep the cores from sleeping, with idle loops that give way to everything else. Without it, closed loops on a quiet
+    /// machine measure how long a core takes to wake.
+    #[arg(long, global = true)]
+    awake: bool,
 }
 
 #[derive(Subcommand)]
@@ -138,6 +143,9 @@ enum Request {
         window: usize,
         seconds: f64,
     },
+    /// An idle loop, for --awake.
+    #[command(hide = true)]
+    Spin,
     /// Serve canned replies, as a ceiling for servers and a partner for clients.
     Null {
         /// Where to listen; port 0 takes a free one.
@@ -192,7 +200,12 @@ impl PeerArgs {
 pub(crate) fn run() -> Outcome<()> {
     let cli = Cli::parse();
     let common = &cli.common;
+    let _awake = common.awake.then(Awake::keep).transpose()?;
     match &cli.command {
+        Request::Spin => {
+            awake::spin();
+            Ok(())
+        }
         Request::Null { listen } => null::serve(*listen, |addr| println!("{addr}")),
         Request::List => {
             let mut rows = Table::new(&["workload", "what"]);
@@ -359,6 +372,9 @@ impl Common {
     }
 
     fn report(&self, text: &str, value: &Value) -> Outcome<()> {
+        if self.awake {
+            println!("cores kept awake");
+        }
         print!("{text}");
         let Some(path) = &self.json else {
             return Ok(());

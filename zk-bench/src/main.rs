@@ -7,12 +7,14 @@
 //! wire       frames by hand              mutex     the SDK's mutex beside raw operations
 //! server     processes to measure        null      a server with no logic
 //! goals      what we want to reach       limits    loopback, disk, memory right now
+//! awake      keeps the cores from sleeping
 //! ```
 //!
 //! The generator is one thread and no ZooKeeper library. It checks every reply and every event, and a run that meets a
 //! deviation prints no figure: a fast wrong answer is not a result. All goals are ratios in one interleaved run, since
 //! absolute figures move with the machine.
 
+mod awake;
 mod cli;
 mod client;
 mod client_load;
