@@ -5,6 +5,7 @@
 //! | a core imports no I/O, clock, spawn or lock and iterates no hash table | its runs must replay from their inputs |
 //! | every source file begins with its page, and some file declares it | a newcomer finds things from the file tree |
 //! | crates depend in one direction | a misreading of the protocol must not be tested against itself |
+//! | what a manifest names is used | a user compiles nothing for nothing |
 //! | versions and lints stand in the workspace, banned crates nowhere | the tree of a user stays small and free of advisories |
 //! | no path of one machine | a clone works anywhere |
 
@@ -91,10 +92,10 @@ const DIRECTIONS: [(&str, &[&str]); 3] = [
 /// included. Raise one only with a reason.
 const TREE_LIMITS: [(&str, &[&str], usize); 5] = [
     ("zk-proto", &[], 7),
-    ("zk-client", &[], 36),
-    ("zk-recipes", &[], 36),
+    ("zk-client", &[], 28),
+    ("zk-recipes", &[], 28),
     ("zk-server-lite", &[], 57),
-    ("zk-server-lite", &["--no-default-features"], 43),
+    ("zk-server-lite", &["--no-default-features"], 41),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -461,6 +462,33 @@ fn dependencies(manifest: &str) -> BTreeMap<String, String> {
         }
     }
     found
+}
+
+#[test]
+fn what_a_manifest_names_is_used() {
+    let mut offences = Vec::new();
+    for member in members() {
+        let sources: Vec<_> = files(&member, &[".rs"])
+            .into_iter()
+            .filter(|path| !has_own_package(&member, path))
+            .map(|path| read(&path))
+            .collect();
+        for name in dependencies(&read(&format!("{member}/Cargo.toml"))).into_keys() {
+            let name = name.replace('-', "_");
+            let used = |line: &str| {
+                let code = line.trim_start();
+                // Examples in pages count: they are compiled.
+                let is_code = ["///", "//!"].iter().any(|page| code.starts_with(page))
+                    || !code.starts_with("//");
+                is_code && line.contains(&format!("{name}::"))
+                    || code.starts_with(&format!("use {name} "))
+            };
+            if !sources.iter().any(|source| source.lines().any(used)) {
+                offences.push(format!("{member} names {name} and does not use it"));
+            }
+        }
+    }
+    none("no dependency without a use", &offences);
 }
 
 #[test]

@@ -18,11 +18,15 @@
 //! * [`retry`]: what is repeated, and what must not be.
 //! * [`Error`]: which operation, on which path, why, and whether anything was done.
 //!
+//! Feature `digest` adds `digest_id`, a user's identity in access control lists.
+//!
 //! What is not here: TLS (bring a stream of your own with [`ClientBuilder::connector`]), SASL, and recipes.
 
 mod builder;
 mod client;
 mod core;
+#[cfg(feature = "digest")]
+mod digest;
 mod driver;
 mod error;
 mod hosts;
@@ -35,6 +39,8 @@ pub mod watch;
 
 pub use builder::{ClientBuilder, ExpiryPolicy};
 pub use client::Client;
+#[cfg(feature = "digest")]
+pub use digest::digest_id;
 pub use driver::transport::Transport;
 pub use error::{Error, ErrorKind, Outcome};
 pub use hosts::{DEFAULT_PORT, Host, HostsError};
