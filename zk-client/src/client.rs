@@ -18,7 +18,7 @@ use crate::driver::mailbox::{Command, Control, ReplySlot};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::namespace::View;
 use crate::reaper::Reaper;
-use crate::session::{SessionEvents, SessionState, Trust};
+use crate::session::{SessionEvents, SessionState, Trust, agreed};
 
 /// A session with ZooKeeper. Cheap to clone; all clones, and all views made of them, share one session.
 ///
@@ -130,23 +130,35 @@ impl Client {
     /// The state by the clock of this moment: a session of which nothing was heard for too long is
     /// [`Lost`](SessionState::Lost), whether or not the session's task has had the time to notice.
     pub fn current_state(&self) -> SessionState {
-        let state = *self.shared.state.borrow();
+        let (state, is_over) = self.with_state(Trust::is_over);
         match state.session() {
-            Some(session) if self.shared.trust.is_over() => SessionState::Lost { session },
+            Some(session) if is_over => SessionState::Lost { session },
             _ => state,
         }
     }
 
-    /// How much longer the session can be relied on without word from a server: the rest of two thirds of its timeout since
-    /// something was last heard. A server does not end a session earlier than a whole timeout after it last heard from the
-    /// client, so there is a third left for what is under way. Zero means doubt: what hangs on the session must be looked
-    /// at again, or done no more, whatever [`state`](Self::state) still shows after a pause of the process. Zero, too,
-    /// while no session is attached to a server.
+    /// How much longer the session can be relied on without word from a server. Zero means doubt: what hangs on the session
+    /// must be looked at again, or done no more, whatever [`state`](Self::state) still shows after a pause of the process.
+    /// Zero, too, while no session is attached to a server.
+    ///
+    /// Two things end it, whichever comes first. The server may end the session a whole timeout after it last heard from
+    /// this client; all that is known of that moment is that it was not before the newest request (or ping) that is
+    /// answered was *sent*. An answer that was long on its way leaves less, and one that took the whole timeout nothing. And
+    /// after two thirds of the timeout without a word the connection counts as dead.
+    ///
+    /// This is not a fence. The clocks of both sides are taken to run at one speed, and a follower that is cut off from its
+    /// leader answers for a while (`syncLimit`) in a session that the leader is about to end. What must never be done twice
+    /// needs the lock node's `czxid` checked where it is done.
     pub fn trusted_for(&self) -> Duration {
-        match *self.shared.state.borrow() {
-            SessionState::Connected { .. } => self.shared.trust.remaining(),
+        match self.with_state(Trust::remaining) {
+            (SessionState::Connected { .. }, remaining) => remaining,
             _ => Duration::ZERO,
         }
+    }
+
+    /// The state with what the clock says of it.
+    fn with_state<T>(&self, look: impl Fn(&Trust) -> T) -> (SessionState, T) {
+        agreed(|| *self.shared.state.borrow(), || look(&self.shared.trust))
     }
 
     /// Every change of the state from now on.

@@ -132,9 +132,10 @@ impl Stream for SessionEvents {
 #[derive(Debug)]
 pub(crate) struct Trust {
     origin: Instant,
-    /// Milliseconds after `origin` from which on the session cannot be trusted; `u64::MAX` for none.
+    /// Milliseconds after `origin` from which on the session is given up; `u64::MAX` for none.
     until: AtomicU64,
-    /// Milliseconds after `origin` from which on its connection counts as dead; `u64::MAX` for none.
+    /// Milliseconds after `origin` from which on a server may have ended it, or its connection counts as dead; `u64::MAX`
+    /// for none.
     doubt: AtomicU64,
     /// How often requests were lost with their connection or session.
     losses: AtomicU64,
@@ -155,10 +156,10 @@ impl Trust {
         self.until.store(until_ms, Ordering::Release);
     }
 
-    /// How long until the connection counts as dead if nothing is heard; as long as can be if there is no session.
+    /// How long until the session is in doubt if nothing is heard; nothing if there is no session.
     pub(crate) fn remaining(&self) -> Duration {
         match self.doubt.load(Ordering::Acquire) {
-            u64::MAX => Duration::MAX,
+            u64::MAX => Duration::ZERO,
             doubt => Duration::from_millis(doubt).saturating_sub(self.origin.elapsed()),
         }
     }
@@ -173,9 +174,63 @@ impl Trust {
         self.losses.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Whether the client's own clock has passed the last moment at which the session may live.
+    /// Whether the client's own clock has passed the moment at which the session is given up.
     pub(crate) fn is_over(&self) -> bool {
         let until = self.until.load(Ordering::Acquire);
         until != u64::MAX && self.origin.elapsed() >= Duration::from_millis(until)
+    }
+}
+
+/// A state, and what `look` says of it. The two are published one after the other: what `look` saw while the state
+/// changed may be of either, and is looked at again.
+pub(crate) fn agreed<T>(
+    mut state: impl FnMut() -> SessionState,
+    mut look: impl FnMut() -> T,
+) -> (SessionState, T) {
+    let mut before = state();
+    loop {
+        let seen = look();
+        let after = state();
+        if before == after {
+            return (after, seen);
+        }
+        before = after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fs_k3_what_is_seen_during_a_change_of_state_is_looked_at_again() {
+        let session = SessionId(7);
+        let connected = SessionState::Connected {
+            session,
+            read_only: false,
+        };
+        let lost = SessionState::Lost { session };
+        // The session is over by the clock; its task says so, and takes the mark away, between two looks.
+        let mut states = [connected, lost, lost].into_iter();
+        let mut over = [false, false].into_iter();
+        let (state, over) = agreed(|| states.next().unwrap(), || over.next().unwrap());
+        assert_eq!(
+            (state, over),
+            (lost, false),
+            "not a session that lives again"
+        );
+    }
+
+    #[test]
+    fn nothing_is_trusted_without_a_session() {
+        let trust = Trust::new(Instant::now());
+        assert_eq!(
+            (trust.remaining(), trust.is_over()),
+            (Duration::ZERO, false)
+        );
+        trust.set(0, 0);
+        assert_eq!((trust.remaining(), trust.is_over()), (Duration::ZERO, true));
+        trust.set(3_600_000, 3_600_000);
+        assert!(!trust.remaining().is_zero() && !trust.is_over());
     }
 }

@@ -82,7 +82,11 @@ impl<S: Slot> SessionCore<S> {
                     .map_err(|_| "an event that cannot be decoded")?;
                 self.event(header.zxid, &event)
             }
-            Xid::PING => Ok(()),
+            Xid::PING => {
+                self.keepalive.ponged();
+                Ok(())
+            }
+            // Credentials prove nothing: a server answers them without a look at the session.
             Xid::AUTH => self.authenticated(header.err),
             xid => {
                 let sent = self
@@ -152,6 +156,13 @@ impl<S: Slot> SessionCore<S> {
     ) -> Result<(), Broken> {
         if header.zxid.0 > 0 {
             self.last_zxid = header.zxid;
+        }
+        // A request that is refused for its session's sake did not keep the session.
+        if !matches!(
+            header.err,
+            ErrorCode::SESSION_EXPIRED | ErrorCode::SESSION_MOVED
+        ) {
+            self.keepalive.proved(sent.at);
         }
         let slot = match sent.purpose {
             Purpose::User(slot) => slot,

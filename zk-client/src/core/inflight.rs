@@ -10,7 +10,7 @@ use zk_proto::frame::{begin_frame, end_frame};
 use zk_proto::jute::Encode;
 use zk_proto::{OpCode, Xid};
 
-use super::event::{Submission, WatchKind};
+use super::event::{Submission, Time, WatchKind};
 
 /// Whose answer it is.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct Sent<S> {
     pub(crate) path: Option<String>,
     pub(crate) watch: Option<WatchKind>,
     pub(crate) purpose: Purpose<S>,
+    /// When it was sent: its answer shows that the session lived on from then (fs K3).
+    pub(crate) at: Time,
 }
 
 #[derive(Debug)]
@@ -84,7 +86,7 @@ impl<S> InFlight<S> {
     }
 
     /// Writes a user's request and remembers it.
-    pub(crate) fn send(&mut self, submission: Submission, slot: S, out: &mut BytesMut) {
+    pub(crate) fn send(&mut self, at: Time, submission: Submission, slot: S, out: &mut BytesMut) {
         let xid = self.xid();
         put(out, xid, submission.op, &submission.body);
         self.sent.push_back(Sent {
@@ -93,12 +95,14 @@ impl<S> InFlight<S> {
             path: submission.path,
             watch: submission.watch,
             purpose: Purpose::User(slot),
+            at,
         });
     }
 
     /// Writes a request of the core's own and remembers it.
     pub(crate) fn send_own(
         &mut self,
+        at: Time,
         op: OpCode,
         body: &impl Encode,
         purpose: Purpose<S>,
@@ -115,6 +119,7 @@ impl<S> InFlight<S> {
             path: None,
             watch: None,
             purpose,
+            at,
         });
     }
 

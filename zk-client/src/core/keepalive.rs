@@ -1,6 +1,14 @@
-//! The session's clock: when to ping, when a connection is dead, when the session cannot be trusted any more. All from
-//! section 15.2 of the protocol notes, in integer milliseconds, from one timeout: the negotiated one, before that the
-//! requested one. Knows no connection.
+//! The session's clock: when to ping, when a connection is dead, until when the session is known to live, and when it is
+//! given up. In integer milliseconds, from one timeout: the negotiated one, before that the requested one. Knows no
+//! connection.
+//!
+//! | moment | counted from | why |
+//! |---|---|---|
+//! | connection dead: 2/3 of the timeout | what was heard last | ZooKeeper's own rule (section 15.2 of the protocol notes) |
+//! | session in doubt: the timeout, if not dead before | when the newest request that is answered was **sent** | the server's clock began anew when that came in, which is not before it was sent; an answer may have been long on its way |
+//! | session given up: 4/3 of the timeout | what was heard last | ZooKeeper's own rule again; later than doubt on purpose, for requests that no answer came back of keep a session as well |
+
+use std::collections::VecDeque;
 
 use super::event::Time;
 
@@ -17,6 +25,10 @@ pub(crate) struct Keepalive {
     timeout_ms: u64,
     last_heard: Time,
     last_sent: Time,
+    /// When the newest request that is answered was sent.
+    proven: Time,
+    /// When the pings that are not answered yet were sent, the oldest first.
+    pings: VecDeque<Time>,
 }
 
 impl Keepalive {
@@ -25,6 +37,8 @@ impl Keepalive {
             timeout_ms: timeout_ms.max(1),
             last_heard: Time::default(),
             last_sent: Time::default(),
+            proven: Time::default(),
+            pings: VecDeque::new(),
         }
     }
 
@@ -38,6 +52,34 @@ impl Keepalive {
 
     pub(crate) fn sent(&mut self, now: Time) {
         self.last_sent = now;
+    }
+
+    /// A ping is sent; or a connect request, which is one as far as this goes.
+    pub(crate) fn pinged(&mut self, now: Time) {
+        self.sent(now);
+        self.pings.push_back(now);
+    }
+
+    /// The oldest ping is answered; one that was never sent proves nothing.
+    pub(crate) fn ponged(&mut self) {
+        if let Some(at) = self.pings.pop_front() {
+            self.proved(at);
+        }
+    }
+
+    /// What was sent then is answered.
+    pub(crate) fn proved(&mut self, at: Time) {
+        self.proven = self.proven.max(at);
+    }
+
+    /// Pings that were sent and not answered.
+    pub(crate) fn unanswered_pings(&self) -> usize {
+        self.pings.len()
+    }
+
+    /// Nothing that was sent on the connection will be answered.
+    pub(crate) fn connection_lost(&mut self) {
+        self.pings.clear();
     }
 
     /// How long one server may take to accept and to shake hands.
@@ -67,7 +109,12 @@ impl Keepalive {
             .plus(idle.min(half).min(LONGEST_SILENCE_MS + 1))
     }
 
-    /// Nothing heard until then: whatever a server says later, the session cannot be trusted.
+    /// Until then no server can have ended the session, and its connection does not count as dead.
+    pub(crate) fn doubt(&self) -> Time {
+        self.proven.plus(self.timeout_ms).min(self.read_deadline())
+    }
+
+    /// Nothing heard until then: the session is given up, whatever a server says later.
     pub(crate) fn expiry(&self) -> Time {
         self.last_heard
             .plus(self.timeout_ms.saturating_add(self.timeout_ms / 3))
@@ -83,11 +130,33 @@ mod tests {
         let mut keepalive = Keepalive::new(10_000);
         keepalive.heard(Time(100));
         keepalive.sent(Time(200));
+        keepalive.proved(Time(100));
         assert_eq!(keepalive.connect_ms(3), 3_333);
         assert_eq!(Keepalive::new(60_000).connect_ms(1), LONGEST_CONNECT_MS);
         assert_eq!(keepalive.read_deadline(), Time(6_766));
         assert_eq!(keepalive.ping_at(), Time(200 + 2_333));
+        assert_eq!(keepalive.doubt(), Time(6_766));
         assert_eq!(keepalive.expiry(), Time(100 + 13_333));
+    }
+
+    #[test]
+    fn fs_k3_doubt_counts_from_what_was_sent() {
+        let mut keepalive = Keepalive::new(10_000);
+        keepalive.pinged(Time(1_000));
+        keepalive.pinged(Time(4_000));
+        keepalive.heard(Time(9_000));
+        keepalive.ponged();
+        assert_eq!(keepalive.doubt(), Time(11_000));
+        // An older request's answer, behind a newer one's, takes nothing back.
+        keepalive.ponged();
+        keepalive.proved(Time(2_000));
+        assert_eq!(keepalive.doubt(), Time(14_000));
+        // Answers to nothing, and what came of a connection that is gone.
+        keepalive.ponged();
+        keepalive.pinged(Time(9_500));
+        keepalive.connection_lost();
+        keepalive.ponged();
+        assert_eq!(keepalive.doubt(), Time(14_000));
     }
 
     #[test]

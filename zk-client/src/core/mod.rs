@@ -60,6 +60,8 @@ const FIRST_PROBE_MS: u64 = 100;
 const LONGEST_PROBE_MS: u64 = 60_000;
 /// How long a client that nobody holds waits for the answer to its close.
 const LET_GO_MS: u64 = 1_000;
+/// A server that speaks, and has answered none of so many pings, is no server of this session.
+const MOST_PINGS: usize = 16;
 /// With this much left to write there is no room for more requests.
 const FULL_BYTES: usize = 4 << 20;
 
@@ -232,16 +234,15 @@ impl<S: Slot> SessionCore<S> {
         Some(phase.min(expiry).min(closing))
     }
 
-    /// From when on the session cannot be trusted, whatever a server says later.
+    /// From when on the session is given up, whatever a server says later.
     pub(crate) fn session_expiry(&self) -> Option<Time> {
         self.session.as_ref().map(|_| self.keepalive.expiry())
     }
 
-    /// From when on the session's connection counts as dead, whether or not anybody has noticed.
+    /// From when on a server may have ended the session, or its connection counts as dead, whether or not anybody has
+    /// noticed.
     pub(crate) fn session_doubt(&self) -> Option<Time> {
-        self.session
-            .as_ref()
-            .map(|_| self.keepalive.read_deadline())
+        self.session.as_ref().map(|_| self.keepalive.doubt())
     }
 
     /// Whether more requests should be given in; more are taken all the same.
@@ -295,8 +296,12 @@ impl<S: Slot> SessionCore<S> {
                     }
                 }
                 if now >= self.keepalive.ping_at() {
+                    if self.keepalive.unanswered_pings() == MOST_PINGS {
+                        tracing::warn!(session = %self.session_id(), "no ping is answered");
+                        return self.drop_connection(now);
+                    }
                     inflight::put(&mut self.out, Xid::PING, OpCode::PING, &bytes::Bytes::new());
-                    self.keepalive.sent(now);
+                    self.keepalive.pinged(now);
                 }
             }
             _ => {}
@@ -341,7 +346,7 @@ impl<S: Slot> SessionCore<S> {
             self.config.allow_read_only,
         );
         self.phase = Phase::Greeting { host, deadline };
-        self.keepalive.sent(now);
+        self.keepalive.pinged(now);
     }
 
     /// The session is attached: credentials, watches, requests, in this order (section 15.4).
@@ -352,6 +357,7 @@ impl<S: Slot> SessionCore<S> {
         let had = self.session.is_some();
         self.keepalive.set_timeout(timeout_ms);
         self.keepalive.heard(now);
+        self.keepalive.ponged();
         self.keepalive.sent(now);
         self.rotation.succeeded();
         self.seen_writable |= !read_only;
@@ -366,22 +372,22 @@ impl<S: Slot> SessionCore<S> {
         });
         self.session = Some(session);
         self.credentials.replay(&mut self.out);
-        self.set_watches_again();
+        self.set_watches_again(now);
         if had {
             let gaps = self.watches.gaps();
             self.deliver(gaps);
         }
         self.send_unsent(now);
         if self.closing.is_some() {
-            self.send_close();
+            self.send_close(now);
         }
     }
 
-    fn set_watches_again(&mut self) {
+    fn set_watches_again(&mut self, now: Time) {
         for (batch, persistent) in self.watches.batches(self.last_zxid) {
             let (requests, out) = (&mut self.requests, &mut self.out);
             if persistent {
-                requests.send_own(OpCode::SET_WATCHES2, &batch, Purpose::Upkeep, out);
+                requests.send_own(now, OpCode::SET_WATCHES2, &batch, Purpose::Upkeep, out);
             } else {
                 let batch = SetWatches {
                     relative_zxid: batch.relative_zxid,
@@ -389,7 +395,7 @@ impl<S: Slot> SessionCore<S> {
                     exist_watches: batch.exist_watches,
                     child_watches: batch.child_watches,
                 };
-                requests.send_own(OpCode::SET_WATCHES, &batch, Purpose::Upkeep, out);
+                requests.send_own(now, OpCode::SET_WATCHES, &batch, Purpose::Upkeep, out);
             }
         }
     }
@@ -419,7 +425,7 @@ impl<S: Slot> SessionCore<S> {
         if let (Some(_), Some(path)) = (submission.watch, &submission.path) {
             self.watches.sent(path);
         }
-        self.requests.send(submission, slot, &mut self.out);
+        self.requests.send(now, submission, slot, &mut self.out);
         self.keepalive.sent(now);
     }
 
@@ -459,7 +465,7 @@ impl<S: Slot> SessionCore<S> {
                 watcher_type,
             };
             let (requests, out) = (&mut self.requests, &mut self.out);
-            requests.send_own(OpCode::REMOVE_WATCHES, &request, Purpose::Upkeep, out);
+            requests.send_own(now, OpCode::REMOVE_WATCHES, &request, Purpose::Upkeep, out);
             self.keepalive.sent(now);
         }
     }
@@ -481,7 +487,7 @@ impl<S: Slot> SessionCore<S> {
         match self.phase {
             Phase::Live { .. } => {
                 self.send_unsent(now);
-                self.send_close();
+                self.send_close(now);
             }
             // There is a session, but no connection: attach once more to end it, as long as a close may take.
             _ if self.session.is_some() => {}
@@ -489,9 +495,9 @@ impl<S: Slot> SessionCore<S> {
         }
     }
 
-    fn send_close(&mut self) {
+    fn send_close(&mut self, now: Time) {
         let (requests, out) = (&mut self.requests, &mut self.out);
-        requests.send_own(OpCode::CLOSE_SESSION, &Nothing, Purpose::Close, out);
+        requests.send_own(now, OpCode::CLOSE_SESSION, &Nothing, Purpose::Close, out);
     }
 
     fn probed(&mut self, now: Time, other: usize, writable: bool) {
@@ -527,6 +533,7 @@ impl<S: Slot> SessionCore<S> {
     fn drop_connection(&mut self, now: Time) {
         let was_live = matches!(self.phase, Phase::Live { .. });
         self.out.clear();
+        self.keepalive.connection_lost();
         self.watches.connection_lost();
         let sent = self.requests.take_sent();
         let lost = sent
@@ -583,6 +590,7 @@ impl<S: Slot> SessionCore<S> {
         self.set_state(end.state());
         self.outputs.push_back(Output::Disconnect { lost: true });
         self.out.clear();
+        self.keepalive.connection_lost();
         let told = self.watches.end(end.keeper_state());
         self.deliver(told);
         let sent = self.requests.take_sent();

@@ -377,13 +377,19 @@ impl Driver {
                     }
                 }
                 Output::State(state) => {
-                    if state.session().is_none() {
-                        self.publisher.trust.set(u64::MAX, u64::MAX);
+                    // A state with a session finds its moments there; that a session is over stays known until the
+                    // state says so.
+                    let (doubt, expiry) = (self.core.session_doubt(), self.core.session_expiry());
+                    if state.session().is_some() {
+                        self.publisher.trust.set(ms(doubt), ms(expiry));
                     }
                     self.publisher
                         .credentials
                         .send_replace(self.core.password());
                     self.publisher.state.send_replace(state);
+                    if state.session().is_none() {
+                        self.publisher.trust.set(u64::MAX, u64::MAX);
+                    }
                     // Without readers there is nobody to tell.
                     let _ = self.publisher.changes.send(state);
                 }

@@ -104,6 +104,133 @@ fn fs_k3_after_a_long_pause_the_loss_comes_before_anything_else() {
     assert_eq!(script.events(), [end]);
 }
 
+/// When the session is in doubt, and when it is given up.
+fn moments(script: &Script) -> (u64, u64) {
+    let moments = (script.core.session_doubt(), script.core.session_expiry());
+    (moments.0.unwrap().0, moments.1.unwrap().0)
+}
+
+#[test]
+fn fs_k3_an_answer_that_was_long_on_its_way_is_trusted_from_its_request_on() {
+    let mut script = Script::live(config(1));
+    let sent_at = script.now + 100;
+    script.now = sent_at;
+    let caller = script.submit(OpCode::EXISTS, "/a", None);
+    // Something is heard meanwhile, or the connection would be given up: it shows nothing of the session's clock.
+    script.now = sent_at + T / 2;
+    script.receive(&event(EventType::NODE_DATA_CHANGED, "/a"));
+    assert_eq!(moments(&script).0, T, "the session's start");
+    script.now = sent_at + T * 9 / 10;
+    script.receive(&reply(1, 9, ErrorCode::OK));
+    assert!(script.answer(caller).unwrap().is_ok());
+    // A server may end the session then, and it is not given up by the client's own clock: it may live on.
+    assert_eq!(
+        moments(&script),
+        (sent_at + T, script.now + T * 4 / 3),
+        "{:?}",
+        script.log
+    );
+    assert_eq!(script.states(), []);
+}
+
+#[test]
+fn fs_k3_each_answer_counts_from_its_own_request() {
+    let mut script = Script::live(config(1));
+    script.now = 1_000;
+    script.submit(OpCode::EXISTS, "/a", None);
+    script.now = 2_000;
+    script.submit(OpCode::EXISTS, "/b", None);
+    // The ping was sent at its own time, too.
+    script.pass(3_000);
+    assert_eq!(script.ops().last(), Some(&OpCode::PING));
+    script.now = 5_500;
+    script.receive(&reply(1, 9, ErrorCode::OK));
+    assert_eq!(moments(&script).0, 1_000 + T);
+    script.receive(&reply(2, 9, ErrorCode::NO_NODE));
+    assert_eq!(moments(&script).0, 2_000 + T);
+    script.now = 8_000;
+    script.receive(&reply(-2, 9, ErrorCode::OK));
+    assert_eq!(
+        moments(&script).0,
+        4_000 + T,
+        "two seconds after the last request"
+    );
+    // At the latest when the connection counts as dead.
+    script.now = 8_500;
+    script.submit(OpCode::EXISTS, "/c", None);
+    script.receive(&reply(3, 9, ErrorCode::OK));
+    assert_eq!(moments(&script).0, 8_500 + T * 2 / 3);
+}
+
+#[test]
+fn fs_k3_a_handshake_counts_from_its_request() {
+    let mut script = Script::new(config(1));
+    script.until_connect();
+    script.now = 500;
+    script.input(Input::Opened);
+    script.core.outgoing().clear();
+    script.now = 500 + T * 9 / 10;
+    script.receive(&welcome(SESSION, T, false));
+    assert_eq!(moments(&script).0, 500 + T);
+    // An attempt that came to nothing proves nothing.
+    script.lose();
+    script.greet();
+    let asked_at = script.now;
+    script.lose();
+    assert_eq!(moments(&script).0, 500 + T);
+    script.until_connect();
+    script.now += 10;
+    script.greet();
+    script.now += 700;
+    script.receive(&welcome(SESSION, T, false));
+    assert!(script.now > asked_at + 700);
+    assert_eq!(
+        moments(&script).0,
+        (script.now - 700 + T).min(script.now + T * 2 / 3)
+    );
+}
+
+#[test]
+fn fs_k3_a_refusal_for_the_sessions_sake_and_credentials_prove_nothing() {
+    for code in [ErrorCode::SESSION_EXPIRED, ErrorCode::SESSION_MOVED] {
+        let mut script = Script::live(config(1));
+        // No ping is due yet.
+        script.now = 1_500;
+        script.submit(OpCode::EXISTS, "/a", None);
+        script.now = 3_100;
+        script.receive(&reply(1, 9, code));
+        assert_eq!(script.ops(), [OpCode::EXISTS]);
+        assert_eq!(moments(&script).0, T, "{code:?}");
+        script.input(Input::AddAuth {
+            scheme: "digest".to_owned(),
+            auth: Bytes::from_static(b"a:b").into(),
+            slot: Caller(50, false),
+        });
+        script.receive(&reply(-4, 0, ErrorCode::OK));
+        // A ping that was not sent is not answered either.
+        script.receive(&reply(-2, 0, ErrorCode::OK));
+        assert_eq!(moments(&script).0, T);
+        assert_eq!(script.states(), []);
+    }
+}
+
+#[test]
+fn fs_k3_a_server_that_speaks_and_answers_no_ping_is_left() {
+    let mut script = Script::live(config(1));
+    let mut pings = 0;
+    while script.states().is_empty() {
+        assert!(pings <= 16, "pings that nobody answers pile up");
+        script.pass(T / 4);
+        pings += script.ops().len();
+        script.receive(&event(EventType::NODE_DATA_CHANGED, "/a"));
+    }
+    assert_eq!(pings, 16);
+    assert_eq!(
+        script.states(),
+        [SessionState::Suspended { session: SESSION }]
+    );
+}
+
 #[test]
 fn fs_k3_a_shorter_pause_lets_a_server_decide_before_any_success() {
     let mut script = Script::live(config(1));
