@@ -83,7 +83,9 @@ impl<S: Slot> SessionCore<S> {
                 self.event(header.zxid, &event)
             }
             Xid::PING => {
-                self.keepalive.ponged();
+                if self.keepalive.ponged() {
+                    self.rotation.succeeded();
+                }
                 Ok(())
             }
             // Credentials prove nothing: a server answers them without a look at the session.
@@ -163,6 +165,9 @@ impl<S: Slot> SessionCore<S> {
             ErrorCode::SESSION_EXPIRED | ErrorCode::SESSION_MOVED
         ) {
             self.keepalive.proved(sent.at);
+            if matches!(sent.purpose, Purpose::User(_)) {
+                self.rotation.succeeded();
+            }
         }
         let slot = match sent.purpose {
             Purpose::User(slot) => slot,

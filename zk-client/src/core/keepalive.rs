@@ -60,11 +60,13 @@ impl Keepalive {
         self.pings.push_back(now);
     }
 
-    /// The oldest ping is answered; one that was never sent proves nothing.
-    pub(crate) fn ponged(&mut self) {
-        if let Some(at) = self.pings.pop_front() {
+    /// The oldest ping is answered. False if none was sent, which proves nothing.
+    pub(crate) fn ponged(&mut self) -> bool {
+        let ping = self.pings.pop_front();
+        if let Some(at) = ping {
             self.proved(at);
         }
+        ping.is_some()
     }
 
     /// What was sent then is answered.
@@ -145,17 +147,17 @@ mod tests {
         keepalive.pinged(Time(1_000));
         keepalive.pinged(Time(4_000));
         keepalive.heard(Time(9_000));
-        keepalive.ponged();
+        assert!(keepalive.ponged());
         assert_eq!(keepalive.doubt(), Time(11_000));
         // An older request's answer, behind a newer one's, takes nothing back.
-        keepalive.ponged();
+        assert!(keepalive.ponged());
         keepalive.proved(Time(2_000));
         assert_eq!(keepalive.doubt(), Time(14_000));
         // Answers to nothing, and what came of a connection that is gone.
-        keepalive.ponged();
+        assert!(!keepalive.ponged());
         keepalive.pinged(Time(9_500));
         keepalive.connection_lost();
-        keepalive.ponged();
+        assert!(!keepalive.ponged());
         assert_eq!(keepalive.doubt(), Time(14_000));
     }
 

@@ -359,7 +359,7 @@ impl<S: Slot> SessionCore<S> {
         self.keepalive.heard(now);
         self.keepalive.ponged();
         self.keepalive.sent(now);
-        self.rotation.succeeded();
+        self.rotation.attached(now);
         self.seen_writable |= !read_only;
         let probing = read_only.then(|| Probing {
             next: Some(now.plus(FIRST_PROBE_MS)),
@@ -509,6 +509,8 @@ impl<S: Slot> SessionCore<S> {
             return;
         };
         if writable {
+            // The connection has done what it was for.
+            self.rotation.succeeded();
             self.rotation.prefer(other);
             self.drop_connection(now);
         } else {
@@ -581,7 +583,7 @@ impl<S: Slot> SessionCore<S> {
         }
         self.end_session(end);
         self.phase = Phase::Waiting {
-            until: self.rotation.after_loss(now),
+            until: self.rotation.after_expiry(now),
         };
     }
 

@@ -2,7 +2,8 @@
 //!
 //! The list is shuffled once, then walked round and round. Inside of a round there is no wait; a round without success is
 //! followed by a wait that doubles from [`FIRST_WAIT_MS`] to [`LONGEST_WAIT_MS`], with half of it left to chance: clients
-//! that lost one server together must not come back together (fs C13).
+//! that lost one server together must not come back together (fs C13). A server that takes the session and then is of no
+//! use has not ended the round: the wait begins anew only with a connection that did its work, or stood for long.
 
 use super::event::Time;
 
@@ -17,6 +18,8 @@ pub(crate) struct Rotation {
     failed: usize,
     /// Rounds that failed since the last success.
     rounds: u32,
+    /// When the session was attached, as long as the connection has shown no use.
+    unproven: Option<Time>,
     /// The longest wait before the first attempt after a lost connection; all of it is left to chance.
     jitter_ms: u64,
     chance: fastrand::Rng,
@@ -32,6 +35,7 @@ impl Rotation {
             next: 0,
             failed: 0,
             rounds: 0,
+            unproven: None,
             jitter_ms,
             chance,
         }
@@ -62,13 +66,37 @@ impl Rotation {
         }
     }
 
-    pub(crate) fn succeeded(&mut self) {
-        (self.failed, self.rounds) = (0, 0);
+    /// A server has taken the session; whether it is of any use is not known.
+    pub(crate) fn attached(&mut self, now: Time) {
+        self.unproven = Some(now);
     }
 
-    /// When to try after a connection that had worked is lost.
+    /// The connection is of use: somebody's request was answered, or a ping.
+    pub(crate) fn succeeded(&mut self) {
+        (self.failed, self.rounds, self.unproven) = (0, 0, None);
+    }
+
+    /// When to try after a connection with a session is lost.
     pub(crate) fn after_loss(&mut self, now: Time) -> Time {
-        now.plus(self.chance.u64(0..=self.jitter_ms))
+        let jitter_ms = self.jitter_ms();
+        let at = match self.unproven {
+            // It was taken and dropped at once: without a wait that grows this would go on at full speed.
+            Some(attached) if now < attached.plus(LONGEST_WAIT_MS) => self.after_failure(now),
+            _ => {
+                self.succeeded();
+                now
+            }
+        };
+        at.plus(jitter_ms)
+    }
+
+    /// When to try after the session is lost: to get a new one is no repetition.
+    pub(crate) fn after_expiry(&mut self, now: Time) -> Time {
+        now.plus(self.jitter_ms())
+    }
+
+    fn jitter_ms(&mut self) -> u64 {
+        self.chance.u64(0..=self.jitter_ms)
     }
 
     /// When to try after an attempt failed.
@@ -116,6 +144,26 @@ mod tests {
             buckets[usize::try_from((now.0 - 100) / 20).unwrap().min(9)] += 1;
         }
         assert!(buckets.iter().all(|clients| *clients < 250), "{buckets:?}");
+    }
+
+    #[test]
+    fn only_a_connection_of_use_starts_the_waits_anew() {
+        let mut rotation = Rotation::new(1, 0, 3);
+        let lost_after = |rotation: &mut Rotation, ms| {
+            rotation.attached(Time(0));
+            rotation.after_loss(Time(ms)).0 - ms
+        };
+        let waits: Vec<_> = (0..20).map(|_| lost_after(&mut rotation, 1)).collect();
+        assert!(
+            (100..=200).contains(&waits[0]) && waits[10] >= 2_500,
+            "{waits:?}"
+        );
+        // It stood for long, though nobody asked it for anything.
+        assert_eq!(lost_after(&mut rotation, LONGEST_WAIT_MS), 0);
+        assert!(lost_after(&mut rotation, 1) <= 200);
+        rotation.attached(Time(0));
+        rotation.succeeded();
+        assert_eq!(rotation.after_loss(Time(1)), Time(1));
     }
 
     #[test]

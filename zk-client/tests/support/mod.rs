@@ -55,6 +55,11 @@ struct State {
     sessions: BTreeSet<i64>,
     next_session: i64,
     faults: VecDeque<(OpCode, Fault)>,
+    /// Answered so every time.
+    refused: Option<(OpCode, ErrorCode)>,
+    /// Shakes hands and closes.
+    hanging_up: bool,
+    handshakes: usize,
     log: Vec<(OpCode, String)>,
     connections: BTreeMap<u64, Connection>,
     next_connection: u64,
@@ -86,6 +91,9 @@ impl Fake {
                 sessions: BTreeSet::new(),
                 next_session: 0x0100_0000_0000_0001,
                 faults: VecDeque::new(),
+                refused: None,
+                hanging_up: false,
+                handshakes: 0,
                 log: Vec::new(),
                 connections: BTreeMap::new(),
                 next_connection: 0,
@@ -109,6 +117,21 @@ impl Fake {
     /// The next request of `op` that no earlier rule takes.
     pub fn fault(&self, op: OpCode, fault: Fault) {
         self.state.lock().unwrap().faults.push_back((op, fault));
+    }
+
+    /// Answers every request of an opcode with an error, or none again.
+    pub fn refuse(&self, refused: Option<(OpCode, ErrorCode)>) {
+        self.state.lock().unwrap().refused = refused;
+    }
+
+    /// Shakes hands and closes at once, or stays again.
+    pub fn hang_up(&self, hanging_up: bool) {
+        self.state.lock().unwrap().hanging_up = hanging_up;
+    }
+
+    /// How many handshakes were answered.
+    pub fn handshakes(&self) -> usize {
+        self.state.lock().unwrap().handshakes
     }
 
     /// Rules that no request met.
@@ -278,7 +301,8 @@ impl Fake {
             read_only: request.read_only.map(|_| false),
         };
         let _ = out.send(Some(framed(|out| response.encode(out))));
-        if session == 0 {
+        state.handshakes += 1;
+        if session == 0 || state.hanging_up {
             return None;
         }
         let id = state.next_connection;
@@ -334,7 +358,10 @@ impl Fake {
             }
             None => {}
         }
-        let answer = state.execute(id, session, header.op, request);
+        let answer = match state.refused {
+            Some((op, code)) if op == header.op => Err(code),
+            _ => state.execute(id, session, header.op, request),
+        };
         state.publish();
         let (err, body) = match answer {
             Ok(body) => (ErrorCode::OK, body),

@@ -136,6 +136,63 @@ fn fs_c17_from_a_read_only_server_to_a_full_one() {
     assert_eq!(script.ops(), [OpCode::SET_WATCHES]);
 }
 
+/// How long after each of some losses the next attempt comes; `lose` makes a loss of each attached connection.
+fn waits(script: &mut Script, mut lose: impl FnMut(&mut Script)) -> Vec<u64> {
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        script.attach(SESSION);
+        lose(script);
+        let lost_at = script.now;
+        script.until_connect();
+        waits.push(script.now - lost_at);
+    }
+    waits
+}
+
+#[test]
+fn fs_c13_a_server_that_shakes_hands_and_hangs_up_is_asked_ever_less_often() {
+    let mut script = Script::new(config(1));
+    let grown = waits(&mut script, Script::lose);
+    assert!(grown[0] <= 300 && grown[11] >= 2_500, "{grown:?}");
+    // Nor does it help that it forgets the session each time.
+    let grown = waits(&mut script, |script| {
+        script.lose();
+        script.greet();
+        script.receive(&welcome(SessionId(0), 0, false));
+    });
+    assert!(
+        grown.iter().all(|wait| *wait <= 100),
+        "a new session waits for nothing: {grown:?}"
+    );
+    assert!(
+        script.now > 12 * 2_500,
+        "but the old one was asked for late"
+    );
+    // One that answers a request is there again.
+    script.attach(SESSION);
+    script.submit(OpCode::EXISTS, "/a", None);
+    let xid = script.sent().last().unwrap().xid;
+    script.receive(&reply(xid, 9, ErrorCode::OK));
+    let lost_at = script.now;
+    script.lose();
+    script.until_connect();
+    assert!(script.now - lost_at <= 100);
+}
+
+#[test]
+fn fs_c8_a_server_that_always_refuses_the_watches_is_asked_ever_less_often() {
+    let mut script = Script::live(config(1));
+    script.watch(OpCode::GET_DATA, "/data", WatchKind::Data, ErrorCode::OK);
+    script.lose();
+    let grown = waits(&mut script, |script| {
+        // What was asked meanwhile comes behind the watches, and is not answered.
+        script.submit(OpCode::EXISTS, "/a", None);
+        let xid = script.sent()[0].xid;
+        script.receive(&reply(xid, 6, ErrorCode::THROTTLED_OP));
+    });
+    assert!(grown[0] <= 300 && grown[11] >= 2_500, "{grown:?}");
+}
+
 #[test]
 fn a_server_that_does_not_shake_hands_is_left() {
     let mut script = Script::new(config(3));
