@@ -1,9 +1,9 @@
 //! From a data directory to a database: the newest whole snapshot, and every transaction after it (disk formats,
 //! section 6).
 //!
-//! What a crash can leave is repaired and warned about; what no crash can leave is refused with file and offset. The
-//! history that comes out has no hole: zxids are checked from the snapshot on, because Java's way of reading on past a torn
-//! file would hide one.
+//! What a crash can leave is repaired and warned about; what no crash can leave is refused with file and offset. What was
+//! read is made durable before anybody builds on it. The history that comes out has no hole: zxids are checked from the
+//! snapshot on, because Java's way of reading on past a torn file would hide one.
 
 use std::fmt;
 use std::io;
@@ -30,7 +30,7 @@ pub struct RecoverOptions {
     pub trust_empty: bool,
     /// `db.autocreate`: an empty directory is a new database, also without the `initialize` file. Default true.
     pub autocreate: bool,
-    /// Whether to cut torn tails and remove leftovers. Default true; false leaves the directory as it is.
+    /// Whether to cut torn tails, remove leftovers and force what was read. Default true; false leaves the directory as it is.
     pub repair: bool,
 }
 
@@ -165,6 +165,7 @@ pub fn recover(
         restore,
         last: base,
         count: 0,
+        entry_at: 0,
         must_see: damaged.iter().map(|(zxid, _)| *zxid).collect(),
         warnings: Vec::new(),
     };
@@ -176,6 +177,13 @@ pub fn recover(
             damaged: *unseen,
             used: base,
         });
+    }
+    if options.repair {
+        // A name can be there and not be durable, as a file's bytes can (see `Replay::settle`).
+        let both = [snap_dir, log_dir];
+        for dir in &both[usize::from(snap_dir == log_dir)..] {
+            disk.sync_dir(dir).map_err(StorageError::io("force", dir))?;
+        }
     }
     let mut warnings = replay.warnings;
     let (last_zxid, replayed) = (replay.last, replay.count);

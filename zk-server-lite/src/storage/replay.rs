@@ -2,6 +2,7 @@
 //!
 //! A second thread reads files and checks checksums while this one decodes and applies.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
@@ -9,7 +10,7 @@ use zk_proto::Zxid;
 use zk_proto::txn::decode_txn;
 
 use super::Restore;
-use super::disk::Disk;
+use super::disk::{Disk, read_full};
 use super::entry;
 use super::error::{Damage, StorageError};
 use super::reader::{LogEnd, LogEntry, LogReader};
@@ -84,6 +85,8 @@ pub(crate) struct Replay<'a, R: ?Sized> {
     /// The last transaction that is in the database.
     pub(crate) last: Zxid,
     pub(crate) count: u64,
+    /// Where the last entry seen of the present file begins.
+    pub(crate) entry_at: u64,
     /// Damaged snapshots that the history must pass through.
     pub(crate) must_see: Vec<Zxid>,
     pub(crate) warnings: Vec<Warning>,
@@ -148,6 +151,7 @@ impl<R: Restore + ?Sized> Replay<'_, R> {
     }
 
     fn entry(&mut self, path: &Path, entry: &LogEntry) -> Result<(), StorageError> {
+        self.entry_at = entry.offset;
         // The snapshot has it. Below a snapshot holes are legitimate: the leader may have sent one over them.
         if entry.zxid <= self.snapshot && self.last == self.snapshot {
             return Ok(());
@@ -210,17 +214,46 @@ impl<R: Restore + ?Sized> Replay<'_, R> {
                 offset: end.offset,
                 bytes: end.data_end - end.offset,
             });
-            if last && self.options.repair {
-                let file = self
-                    .disk
-                    .open(path, true)
-                    .map_err(StorageError::io("open", path))?;
+        }
+        if self.options.repair && end.offset > 0 {
+            self.settle(path, &end, last)?;
+        }
+        self.entry_at = 0;
+        Ok(())
+    }
+
+    /// Makes what was read from a file durable, before anything is written that comes after it.
+    ///
+    /// That a file can be read proves nothing: a process that was killed between a write and its force leaves entries that
+    /// only the page cache has, and so does a force that failed, of which a later one says nothing (the pages count as
+    /// clean). A power cut would then take them from under the next log file and leave a hole. So all that can have been
+    /// unforced in the last file is written over with itself, which makes it dirty again, and forced.
+    fn settle(&self, path: &Path, end: &LogEnd, last: bool) -> Result<(), StorageError> {
+        let file = self
+            .disk
+            .open(path, true)
+            .map_err(StorageError::io("open", path))?;
+        if last {
+            if end.torn {
                 file.set_size(end.offset)
-                    .and_then(|()| file.sync())
                     .map_err(StorageError::io("cut", path))?;
             }
+            let from = end.offset.saturating_sub(UNFORCED_MAX).min(self.entry_at);
+            let length = usize::try_from(end.offset - from)
+                .map_err(|error| StorageError::io("read", path)(io::Error::other(error)))?;
+            let mut tail = vec![0; length];
+            match read_full(&*file, &mut tail, from) {
+                Ok(read) if read == length => {}
+                Ok(_) => {
+                    let shrunk = io::ErrorKind::UnexpectedEof.into();
+                    return Err(StorageError::io("read", path)(shrunk));
+                }
+                Err(error) => return Err(StorageError::io("read", path)(error)),
+            }
+            file.write_at(&tail, from)
+                .map_err(StorageError::io("write", path))?;
         }
-        Ok(())
+        file.sync().map_err(StorageError::io("force", path))
     }
 
     fn warn(&mut self, warning: Warning) {
