@@ -24,7 +24,7 @@ use crate::node::halt::Failure;
 use crate::node::link::Sender;
 use crate::node::ticker;
 use crate::pipeline::{Database, Engine};
-use crate::storage::SessionSecret;
+use crate::storage::{Disk, RealDisk, SessionSecret};
 
 /// Bytes a pipe inside the process holds in each direction.
 const DUPLEX_BYTES: usize = 64 << 10;
@@ -60,6 +60,7 @@ pub enum StartError {
 #[must_use = "a builder starts nothing"]
 pub struct ZkServerBuilder {
     config: ServerConfig,
+    disk: Arc<dyn Disk>,
 }
 
 impl Default for ZkServerBuilder {
@@ -72,7 +73,7 @@ impl Default for ZkServerBuilder {
             extended_types: true,
             ..ServerConfig::default()
         };
-        Self { config }
+        Self::from_config(config)
     }
 }
 
@@ -136,7 +137,17 @@ impl ZkServerBuilder {
 
     /// Starts with exactly this configuration.
     pub fn from_config(config: ServerConfig) -> Self {
-        Self { config }
+        Self {
+            config,
+            disk: Arc::new(RealDisk),
+        }
+    }
+
+    /// Keeps the data directory on a disk that can fail: for this crate's tests. The directory's lock stays a real file.
+    #[doc(hidden)]
+    pub fn on_disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = disk;
+        self
     }
 
     /// Starts the server; when this returns, it serves.
@@ -147,7 +158,7 @@ impl ZkServerBuilder {
     /// # Cancellation
     /// A dropped future leaves nothing behind: a server that comes up with nobody waiting for it stops at once.
     pub async fn start(self) -> Result<ZkServer, StartError> {
-        launch(self.config, None).await
+        launch(self.config, self.disk, None).await
     }
 }
 
@@ -167,6 +178,7 @@ pub struct ZkServer {
     shared: Option<Arc<Shared>>,
     handle: Handle,
     address: Option<SocketAddr>,
+    disk: Arc<dyn Disk>,
     thread: Option<JoinHandle<Option<Remains>>>,
     ended: Option<oneshot::Receiver<()>>,
 }
@@ -353,6 +365,7 @@ impl ZkServer {
             .filter(|_| !crash);
         StoppedServer {
             config,
+            disk: Arc::clone(&self.disk),
             remains,
             failure,
         }
@@ -379,6 +392,7 @@ impl Drop for ZkServer {
 #[derive(Debug)]
 pub struct StoppedServer {
     config: ServerConfig,
+    disk: Arc<dyn Disk>,
     remains: Option<Remains>,
     failure: Option<Failure>,
 }
@@ -398,18 +412,23 @@ impl StoppedServer {
     /// # Cancellation
     /// As [`ZkServerBuilder::start`].
     pub async fn restart(self) -> Result<ZkServer, StartError> {
-        launch(self.config, self.remains).await
+        launch(self.config, self.disk, self.remains).await
     }
 }
 
-async fn launch(config: ServerConfig, remains: Option<Remains>) -> Result<ZkServer, StartError> {
+async fn launch(
+    config: ServerConfig,
+    disk: Arc<dyn Disk>,
+    remains: Option<Remains>,
+) -> Result<ZkServer, StartError> {
+    let theirs = Arc::clone(&disk);
     let (ready, waits) = oneshot::channel();
     let (ending, ended) = oneshot::channel();
     let thread = std::thread::Builder::new()
         .name("zk-server".to_owned())
         .spawn(move || {
             let _ending: oneshot::Sender<()> = ending;
-            run(config, remains, ready)
+            run(config, theirs, remains, ready)
         })
         .map_err(|source| StartError::System {
             action: "start the server's thread",
@@ -420,6 +439,7 @@ async fn launch(config: ServerConfig, remains: Option<Remains>) -> Result<ZkServ
             shared: Some(up.shared),
             handle: up.handle,
             address: up.address,
+            disk,
             thread: Some(thread),
             ended: Some(ended),
         }),
@@ -443,6 +463,7 @@ struct Up {
 /// The server's thread, from start to end.
 fn run(
     config: ServerConfig,
+    disk: Arc<dyn Disk>,
     remains: Option<Remains>,
     ready: oneshot::Sender<Result<Up, StartError>>,
 ) -> Option<Remains> {
@@ -454,7 +475,7 @@ fn run(
             action: "make a runtime",
             source,
         })
-        .and_then(|runtime| Ok((prepare(config, remains, &runtime)?, runtime)));
+        .and_then(|runtime| Ok((prepare(config, disk, remains, &runtime)?, runtime)));
     let (
         Prepared {
             shared,
@@ -539,6 +560,7 @@ struct Prepared {
 
 fn prepare(
     config: ServerConfig,
+    disk: Arc<dyn Disk>,
     remains: Option<Remains>,
     runtime: &tokio::runtime::Runtime,
 ) -> Result<Prepared, StartError> {
@@ -566,7 +588,7 @@ fn prepare(
         shared
     };
     if let Some(dir) = config.data_dir.clone() {
-        let opened = disk::open(&config, &dir).map_err(StartError::Storage)?;
+        let opened = disk::open(&config, &dir, disk).map_err(StartError::Storage)?;
         let (secret, took) = (opened.secret, opened.took);
         let (database, journal, mut store, log) = opened.into_parts(&config);
         let shared = serve(database, secret, journal, config);

@@ -25,8 +25,8 @@ use crate::config::{ServerConfig, SnapshotCompression};
 use crate::pipeline::{Append, Database};
 use crate::session::password::Secret;
 use crate::storage::{
-    Compression, DataDir, Disk, History, LogOptions, RealDisk, RecoverOptions, SessionSecret,
-    SnapshotWriter, StorageError, TxnLog, purge, recover,
+    Compression, DataDir, Disk, History, LogOptions, RecoverOptions, SessionSecret, SnapshotWriter,
+    StorageError, TxnLog, purge, recover,
 };
 use crate::tree::DataTree;
 
@@ -48,9 +48,9 @@ pub(crate) struct Opened {
 pub(crate) fn open(
     config: &ServerConfig,
     data_dir: &std::path::Path,
+    disk: Arc<dyn Disk>,
 ) -> Result<Opened, StorageError> {
     let begun = Instant::now();
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let dir = DataDir::open(&*disk, data_dir, config.data_log_dir.as_deref())?;
     let secret = *SessionSecret::open(&*disk, dir.snap_dir())?.bytes();
     let mut database = Database::empty(config.extended_types);

@@ -253,7 +253,7 @@ impl Disk for MemoryDisk {
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        self.lock().dirs.insert(dir.to_owned());
+        self.lock().dirs.extend(dir.ancestors().map(Path::to_owned));
         Ok(())
     }
 
@@ -347,7 +347,9 @@ impl DiskFile for MemoryFile {
         let grows = (offset + bytes.len()).saturating_sub(state.files[self.id].seen.len()) as u64;
         let excess = state
             .capacity
-            .map_or(0, |capacity| (used + grows).saturating_sub(capacity));
+            .map_or(0, |capacity| (used + grows).saturating_sub(capacity))
+            // What has its place already needs no room.
+            .min(grows);
         let fits = bytes.len()
             - usize::try_from(excess).map_or(bytes.len(), |excess| excess.min(bytes.len()));
         let change = Change::Write {
