@@ -525,6 +525,7 @@ fn run(
     }
     // Ends every connection.
     drop(runtime);
+    shared.hang_up();
     if store.is_some() {
         return None;
     }

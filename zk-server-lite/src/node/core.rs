@@ -166,6 +166,15 @@ impl Shared {
         })
     }
 
+    /// Closes what is left of the connections once their tasks are gone. Sockets have two halves, and whoever embeds the
+    /// server may hold on to this long after it has failed: its clients must not wait for that.
+    pub(crate) fn hang_up(&self) {
+        // Also when somebody panicked: nothing is done with the engine.
+        let mut core = lock(&self.core);
+        core.links.clear();
+        core.per_address.clear();
+    }
+
     pub(crate) fn into_core(self) -> Option<Core> {
         self.core.into_inner().ok()
     }
