@@ -401,6 +401,10 @@ impl<S: Slot> SessionCore<S> {
     }
 
     fn submit(&mut self, now: Time, submission: Submission, slot: S) {
+        if slot.is_abandoned() {
+            // Its future was dropped before it could be sent.
+            return;
+        }
         match self.phase {
             Phase::Over => {
                 let kind = match self.state {
