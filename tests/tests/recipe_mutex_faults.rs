@@ -99,6 +99,38 @@ async fn curator_45_an_abandoned_create_whose_reply_is_lost_does_not_block_other
     world.until_clean(&watcher).await;
 }
 
+/// CURATOR-45: the same, and whoever gave up lets go of the client as well, while there is no connection. Nobody is left to
+/// look for the node; the client takes the moment to end its session, and the node does not stay for the session's timeout.
+#[tokio::test]
+async fn curator_45_an_abandoned_create_of_a_client_that_goes_does_not_block_others() {
+    let world = World::new("abandoned-gone").await;
+    let watcher = world.client().await;
+    let (client, proxy) = world.proxied(LONG).await;
+    let mutex = world.mutex(&client);
+    soon(mutex.acquire())
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    proxy.hold(Direction::ToClient, true);
+    let waited = mutex.acquire_timeout(Duration::from_millis(200));
+    assert!(soon(waited).await.unwrap().is_none());
+    world.until_children(&watcher, 1).await;
+    proxy.cut();
+    until_state(&client, |state| !state.is_connected()).await;
+    let started = Instant::now();
+    drop((mutex, client));
+    proxy.heal();
+    let guard = soon(world.mutex(&watcher).acquire()).await.unwrap();
+    assert!(
+        started.elapsed() < LONG / 2,
+        "not by the end of the session"
+    );
+    guard.release().await.unwrap();
+    world.until_clean(&watcher).await;
+}
+
 /// CURATOR-79 over a faulty network: dropped at any await point while replies get lost.
 #[tokio::test]
 async fn curator_79_cancelled_over_lost_replies_leaves_nothing() {

@@ -22,9 +22,9 @@ use crate::session::{SessionEvents, SessionState, Trust, agreed};
 
 /// A session with ZooKeeper. Cheap to clone; all clones, and all views made of them, share one session.
 ///
-/// The session's task ends with the last handle: it closes the session at the server if it is connected then (and waits a
-/// second at most for the answer), and lets go of the socket. [`close`](Self::close) tries harder and says whether it
-/// worked.
+/// The session's task ends with the last handle: it closes the session at the server (for which it has a second, also to
+/// find a connection where it has none), and lets go of the socket. [`close`](Self::close) tries harder and says whether
+/// it worked.
 ///
 /// # Requests and lost connections
 ///

@@ -93,7 +93,20 @@ async fn fs_c16_let_go_without_a_connection() {
     );
     drop(client);
     back_to(before).await;
+    // Once more, with a server that is back soon: the session does not outlive its client by its timeout.
+    fake.accept(true);
+    let client = connect(&fake).await;
+    let closed = fake.count(OpCode::CLOSE_SESSION);
+    fake.accept(false);
+    fake.cut();
+    let mut state = client.state();
+    state.wait_for(|state| !state.is_connected()).await.unwrap();
+    drop(client);
+    fake.accept(true);
+    back_to(before).await;
+    assert_eq!(fake.count(OpCode::CLOSE_SESSION), closed + 1);
     // Never connected at all.
+    fake.accept(false);
     let client = Client::builder(fake.address.to_string())
         .unwrap()
         .start()

@@ -58,7 +58,7 @@ use watches::{Delivery, Watches};
 /// First look for a server that takes writes, and the longest pause between two (section 15.7).
 const FIRST_PROBE_MS: u64 = 100;
 const LONGEST_PROBE_MS: u64 = 60_000;
-/// How long a client that nobody holds waits for the answer to its close.
+/// How long a client that nobody holds tries to close its session.
 const LET_GO_MS: u64 = 1_000;
 /// A server that speaks, and has answered none of so many pings, is no server of this session.
 const MOST_PINGS: usize = 16;
@@ -474,13 +474,11 @@ impl<S: Slot> SessionCore<S> {
         }
     }
 
-    /// Nobody holds the client: there is no one to wait for, so without a connection the session is left to its timeout.
+    /// Nobody holds the client, and nobody waits for its end. Without a connection it tries for one all the same, as long as
+    /// an answer may take: what hangs on the session (the node of an acquire that was given up) would else be in the way
+    /// of others for a whole timeout.
     fn let_go(&mut self, now: Time) {
-        if matches!(self.phase, Phase::Live { .. }) {
-            self.close(now, LET_GO_MS.min(self.config.close_ms));
-        } else if self.closing.is_none() {
-            self.finish(End::Closed { confirmed: false });
-        }
+        self.close(now, LET_GO_MS.min(self.config.close_ms));
     }
 
     fn close(&mut self, now: Time, patience_ms: u64) {

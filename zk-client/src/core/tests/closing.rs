@@ -1,6 +1,7 @@
 //! A client that is closed or let go.
 
 use super::*;
+use crate::core::LET_GO_MS;
 
 #[test]
 fn fs_c16_close_goes_behind_what_was_submitted() {
@@ -61,12 +62,25 @@ fn fs_c16_close_does_not_wait_for_ever() {
         script.log.last(),
         Some(Output::Over { confirmed: true })
     ));
-    // Let go without a connection: at once.
+}
+
+#[test]
+fn fs_c16_a_client_let_go_without_a_connection_tries_to_close_for_a_moment() {
     let mut script = Script::live(config(1));
     script.lose();
     script.input(Input::LetGo);
+    script.attach(SESSION);
+    assert_eq!(script.ops(), [OpCode::CLOSE_SESSION]);
+    let mut script = Script::live(config(1));
+    script.lose();
+    script.input(Input::LetGo);
+    script.pass(LET_GO_MS);
     assert!(matches!(
         script.log.last(),
         Some(Output::Over { confirmed: false })
     ));
+    // Before there was any session: at once.
+    let mut script = Script::new(config(1));
+    script.input(Input::LetGo);
+    assert!(matches!(script.log.last(), Some(Output::Over { .. })));
 }
