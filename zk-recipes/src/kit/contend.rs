@@ -43,6 +43,19 @@ impl Contenders {
         &self.own
     }
 
+    /// Whether the names that a server makes of our marker can be told from others, whatever their number: those of an
+    /// empty one, or of dashes, can not, and whoever looked for its own node would never find it.
+    pub(crate) fn can_be_told(&self) -> bool {
+        let read_back = |number: i32| {
+            let name = format!("_c_id-{}{number:010}", self.own);
+            sequence::split(&name, &self.own) == Some(("_c_id-", Sequence::new(number)))
+        };
+        !self.own.contains('/')
+            && [0, i32::MAX, -1, i32::MIN + 1, i32::MIN]
+                .into_iter()
+                .all(read_back)
+    }
+
     /// Whether a child takes part.
     pub fn includes(&self, name: &str) -> bool {
         self.sequence(name).is_some()
@@ -97,10 +110,15 @@ impl Contenders {
                 continue;
             }
             match self.sequence(name) {
-                // Equal numbers do not come from a server; whoever wrote them, both sides must agree who is first.
+                // Equal numbers, and numbers half the range apart, do not come from a server; whoever wrote them, both
+                // sides must agree who is first.
                 Some(sequence) => {
                     let place = (sequence.distance(own), name);
-                    if place < (0, mine) {
+                    let is_ahead = match place.0 {
+                        i32::MIN => sequence.number() > own.number(),
+                        _ => place < (0, mine),
+                    };
+                    if is_ahead {
                         ahead.push(place);
                     }
                 }
@@ -247,8 +265,25 @@ mod tests {
     }
 
     #[test]
+    fn markers_that_cannot_be_read_back_are_known() {
+        for marker in ["lock-", "__lock__", "0", "1-", "é", "-latch"] {
+            assert!(Contenders::marked(marker).can_be_told(), "{marker}");
+        }
+        for marker in ["", "-", "--", "a/b", "/"] {
+            assert!(!Contenders::marked(marker).can_be_told(), "{marker}");
+        }
+    }
+
+    #[test]
     fn a_forged_equal_number_has_one_winner() {
         let (one, two) = ("a-lock-0000000001", "b-lock-0000000001");
+        assert_eq!(mutex(&[two, one], one).standing, Standing::Hold);
+        assert_eq!(mutex(&[two, one], two).standing, Standing::WaitFor(one));
+    }
+
+    #[test]
+    fn forged_numbers_half_the_range_apart_have_one_winner() {
+        let (one, two) = ("lock-0000000000", "lock--2147483648");
         assert_eq!(mutex(&[two, one], one).standing, Standing::Hold);
         assert_eq!(mutex(&[two, one], two).standing, Standing::WaitFor(one));
     }

@@ -16,6 +16,11 @@ impl Sequence {
         Self(number)
     }
 
+    /// The number as it was written.
+    pub const fn number(self) -> i32 {
+        self.0
+    }
+
     /// Reads a suffix, the whole of it: ten digits; from the moment the counter has wrapped, a sign and nine or ten digits.
     ///
     /// ```
@@ -56,8 +61,8 @@ impl Sequence {
     }
 }
 
-/// Cuts a child's name at the last `marker` that a sequence number follows to the end: what stands before the marker (empty,
-/// or a protected prefix, or what another client library writes there), and the number.
+/// Cuts a child's name at the `marker` that a sequence number follows to the end: what stands before the marker (empty, or a
+/// protected prefix, or what another client library writes there), and the number. The marker may be digits, too.
 ///
 /// ```
 /// # use zk_recipes::kit::sequence::{Sequence, split};
@@ -67,9 +72,12 @@ impl Sequence {
 /// assert_eq!(split("latch-0000000003", "lock-"), None);
 /// ```
 pub fn split<'a>(name: &'a str, marker: &str) -> Option<(&'a str, Sequence)> {
-    let at = name.rfind(marker)?;
-    let sequence = Sequence::parse(&name[at + marker.len()..])?;
-    Some((&name[..at], sequence))
+    // From the end, by the two widths a number can have: the marker could be found among its digits.
+    [10, 11].into_iter().find_map(|width| {
+        let (front, suffix) = name.split_at_checked(name.len().checked_sub(width)?)?;
+        let before = front.strip_suffix(marker)?;
+        Some((before, Sequence::parse(suffix)?))
+    })
 }
 
 #[cfg(test)]
@@ -135,6 +143,18 @@ mod tests {
             split(name, "lock-"),
             Some(("lock-0000000009-", Sequence(2)))
         );
+    }
+
+    #[test]
+    fn a_marker_is_not_sought_among_the_digits() {
+        for marker in ["0", "00", "5", "10", "1-", "é"] {
+            for number in [5, 0, 1_000_000_000, 2_105_500_105, -5, -1_000_000_000] {
+                let name = format!("_c_id-x{marker}{number:010}");
+                let expected = Some(("_c_id-x", Sequence(number)));
+                assert_eq!(split(&name, marker), expected, "{name}");
+            }
+        }
+        assert_eq!(split("é000000001", "é"), None);
     }
 
     #[test]

@@ -12,9 +12,13 @@ use crate::kit::tenure::Loss;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
-    /// The lock's path or its node's name is malformed. Nothing was sent.
+    /// The lock's path, or with its node's name the node's path, is malformed. Nothing was sent.
     #[error("not a path for a lock")]
     BadPath(#[source] PathError),
+    /// Nodes of this name, with a sequence number behind it, could not be told from others: it is empty, has a slash, or
+    /// is dashes only. Nothing was sent.
+    #[error("{0:?} is not a name for the nodes of a lock")]
+    BadName(String),
     /// The lock was held, or waited for by a lock that is told to [fail then](super::MutexBuilder::fail_on_session_loss), and
     /// is no more.
     #[error("lock {path} is lost: {loss}")]
@@ -112,5 +116,10 @@ mod tests {
         let bad = LockError::BadPath(ZPath::new("locks").unwrap_err());
         assert_eq!(bad.to_string(), "not a path for a lock");
         assert!(bad.source().is_some());
+        let bad = LockError::BadName("a/b".to_owned());
+        assert_eq!(
+            bad.to_string(),
+            "\"a/b\" is not a name for the nodes of a lock"
+        );
     }
 }

@@ -130,10 +130,13 @@ impl MutexBuilder {
     ///
     /// # Errors
     ///
-    /// [`BadPath`](LockError::BadPath): the path or the lock's name is malformed.
+    /// [`BadPath`](LockError::BadPath) and [`BadName`](LockError::BadName): the path, or the lock's name, is malformed.
     pub fn build(self) -> Result<InterProcessMutex, LockError> {
         let path = ZPathBuf::new(self.path).map_err(LockError::BadPath)?;
         let marker = self.contenders.marker();
+        if !self.contenders.can_be_told() {
+            return Err(LockError::BadName(marker.to_owned()));
+        }
         path.join(&format!("{marker}0000000000"))
             .map_err(LockError::BadPath)?;
         Ok(InterProcessMutex {
