@@ -124,6 +124,37 @@ async fn a_guard_is_re_entered_and_the_last_one_lets_go() {
     guard.release().await.unwrap();
 }
 
+/// R9: of guards that are released at the same moment one is the last, and says so only when the node is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guards_released_at_once_say_so_when_the_node_is_gone() {
+    let world = World::new("reenter-race").await;
+    let client = world.client().await;
+    let mutex = world.mutex(&client);
+    let runtime = tokio::runtime::Handle::current();
+    for _ in 0..300 {
+        let guard = soon(mutex.acquire()).await.unwrap();
+        let guards = [guard.reenter(), guard];
+        let (runtime, waiting) = (runtime.clone(), AtomicUsize::new(guards.len()));
+        let release = move || {
+            std::thread::scope(|scope| {
+                for guard in guards {
+                    let (runtime, waiting) = (&runtime, &waiting);
+                    scope.spawn(move || {
+                        let released = std::pin::pin!(guard.release());
+                        waiting.fetch_sub(1, Ordering::AcqRel);
+                        while waiting.load(Ordering::Acquire) > 0 {
+                            std::hint::spin_loop();
+                        }
+                        runtime.block_on(released).unwrap();
+                    });
+                }
+            });
+        };
+        soon(tokio::task::spawn_blocking(release)).await.unwrap();
+        assert!(world.children(&client).await.is_empty());
+    }
+}
+
 #[tokio::test]
 async fn an_owner_re_enters_one_instance_only() {
     let world = World::new("owner").await;
@@ -703,8 +734,25 @@ async fn malformed_paths_are_refused_before_anything_is_sent() {
         let error = InterProcessMutex::new(&client, path).unwrap_err();
         assert!(matches!(error, LockError::BadPath(_)), "{path}");
     }
-    let named = InterProcessMutex::builder(&client, "/locks").lock_name("a/b/../");
-    assert!(named.build().is_err());
+    let named = |name| {
+        InterProcessMutex::builder(&client, &world.path)
+            .lock_name(name)
+            .build()
+    };
+    // Nodes of these names would not be recognised among the children, and an acquire would never end.
+    for name in ["", "-", "a/b/../", "a/b", "/"] {
+        let error = named(name).unwrap_err();
+        assert!(
+            matches!(&error, LockError::BadName(bad) if bad == name),
+            "{name}: {error:?}"
+        );
+    }
+    assert!(matches!(named("\u{1}").unwrap_err(), LockError::BadPath(_)));
+    // Digits are a name like another.
+    for name in ["0", "10"] {
+        let guard = soon(named(name).unwrap().acquire()).await.unwrap();
+        guard.release().await.unwrap();
+    }
 }
 
 /// Exclusion and order under random schedules: holds, cancellations, drops, immediate and limited attempts.

@@ -249,9 +249,9 @@ impl MutexGuard {
     ///
     /// Safe: the background worker goes on. Put a time limit around it where a server may be away for long.
     pub async fn release(self) -> Result<(), LockError> {
-        let held = match Arc::try_unwrap(self.held) {
-            Ok(held) => held,
-            Err(_others) => return Ok(()),
+        // Of several that are released at the same time exactly one is the last.
+        let Some(held) = Arc::into_inner(self.held) else {
+            return Ok(());
         };
         held.hold.release().await.map_err(|error| match error {
             ReleaseError::Lost(loss) => LockError::lost(&held.lock, loss),
