@@ -109,7 +109,13 @@ impl ClientBuilder {
         self
     }
 
-    /// How long [`connect`](Self::connect) waits for the first connection: 15 seconds, unless said otherwise.
+    /// How long to wait for a connection: 15 seconds, unless said otherwise, as Curator's connection timeout.
+    /// [`connect`](Self::connect) waits so long for the first one, and so does each request that is made while there is none
+    /// (before the first, between two, after a lost session). It then fails with [`Unreachable`](ErrorKind::Unreachable),
+    /// as not done, and everything that waits behind it fails with it: a later write does not happen where an earlier one
+    /// did not. A request that its view [retries](Client::retrying) waits anew with every attempt. `Duration::MAX` waits for
+    /// ever.
+    /// Where the session ends first they fail with [`SessionExpired`](ErrorKind::SessionExpired).
     pub fn connect_patience(mut self, patience: Duration) -> Self {
         self.connect_patience = patience;
         self
@@ -192,7 +198,7 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConnectionLost`](ErrorKind::ConnectionLost) when no server took the session within the
+    /// [`Unreachable`](ErrorKind::Unreachable), with what was tried, when no server took the session within the
     /// [patience](Self::connect_patience); [`AuthFailed`](ErrorKind::AuthFailed) when one refused the credentials; as
     /// [`start`](Self::start).
     ///
@@ -214,7 +220,7 @@ impl ClientBuilder {
         let state = match tokio::time::timeout(patience, settled).await {
             Ok(Ok(state)) => *state,
             Ok(Err(_)) => SessionState::Closed,
-            Err(_) => return Err(failed(ErrorKind::ConnectionLost)),
+            Err(_) => return Err(failed(client.unreachable(patience).await)),
         };
         match state {
             SessionState::AuthFailed => Err(failed(ErrorKind::AuthFailed)),
@@ -223,7 +229,8 @@ impl ClientBuilder {
         }
     }
 
-    /// Starts the client without waiting for a connection: requests wait until there is one.
+    /// Starts the client without waiting for a connection: requests wait for one, as long as the
+    /// [patience](Self::connect_patience) lasts.
     ///
     /// # Errors
     ///
@@ -242,15 +249,16 @@ impl ClientBuilder {
                 Error::new(OpCode::CREATE_SESSION, None, kind, Outcome::NotDone)
             })?;
         let config = Config {
-            hosts: self.hosts.list.len(),
+            hosts: self.hosts.list.iter().map(Host::to_string).collect(),
             timeout_ms,
             allow_read_only: self.allow_read_only,
             renew: self.expiry == ExpiryPolicy::NewSession,
             credentials: self.credentials,
             max_frame: self.max_frame,
             max_in_flight: self.max_in_flight,
+            patience_ms: in_ms(self.connect_patience),
             close_ms: u64::from(timeout_ms.unsigned_abs() / 3).max(1),
-            jitter_ms: u64::try_from(self.reconnect_jitter.as_millis()).unwrap_or(u64::MAX - 1),
+            jitter_ms: in_ms(self.reconnect_jitter),
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
         };
         let origin = Instant::now();
@@ -299,4 +307,8 @@ impl ClientBuilder {
         let view = View::of_chroot(self.hosts.chroot.as_path());
         Ok(Client::new(shared, view))
     }
+}
+
+fn in_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -31,9 +31,14 @@ use crate::session::{SessionEvents, SessionState, Trust, agreed};
 /// Requests are sent in the order in which they are first polled and are answered in that order. When the connection is
 /// lost, those that were sent fail with [`ConnectionLost`](ErrorKind::ConnectionLost) and an unknown outcome; they are
 /// never sent twice. Those behind them that were not sent yet fail with the same error, as not done: so a later write of
-/// one session implies the earlier ones. Requests made while there is no connection wait for the next one of the same
-/// session, and fail, as not done, when the session ends first; give them a deadline of your own, or a
-/// [`Retry`](crate::retry::Retry) with one. A request whose future is dropped before it was sent is not sent.
+/// one session implies the earlier ones. A request whose future is dropped before it was sent is not sent.
+///
+/// Requests made while there is no connection wait for the next one, 15 seconds unless the builder's
+/// [`connect_patience`](ClientBuilder::connect_patience) says otherwise. They fail, as not done, with
+/// [`Unreachable`](ErrorKind::Unreachable) and what was tried when none came, and with
+/// [`SessionExpired`](ErrorKind::SessionExpired) when the session ended first. On a connection a request waits as long as
+/// the server takes, unless a [`Retry`](crate::retry::Retry) has a deadline; a server that says nothing at all, to pings
+/// neither, is left after two thirds of the session timeout.
 ///
 /// Data that the server sent shares the memory of what was read from the socket in one go (32 KiB or more): copy what
 /// you mean to keep for long.
@@ -200,7 +205,8 @@ impl Client {
     /// # Errors
     ///
     /// [`AuthFailed`](ErrorKind::AuthFailed) when the server refuses them: the client is then of no further use, as with
-    /// ZooKeeper's own. A lost connection is none: credentials are sent again.
+    /// ZooKeeper's own. A lost connection is none: credentials are sent again. [`Unreachable`](ErrorKind::Unreachable) when
+    /// there was no connection for as long as a request waits; the credentials stay with the client all the same.
     ///
     /// # Cancellation
     ///
@@ -245,6 +251,18 @@ impl Client {
                 None,
                 Outcome::Unknown,
             )),
+        }
+    }
+
+    /// The error of somebody who waited that long for a connection.
+    pub(crate) async fn unreachable(&self, waited: Duration) -> ErrorKind {
+        let (asker, words) = oneshot::channel();
+        let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        // A task that has ended answers neither.
+        drop(self.shared.control.send(Control::Tried(waited_ms, asker)));
+        match words.await {
+            Ok(words) => ErrorKind::Unreachable(words),
+            Err(_) => ErrorKind::Closed,
         }
     }
 

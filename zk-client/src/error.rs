@@ -4,6 +4,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use zk_proto::{DecodeError, ErrorCode, OpCode, PathError};
 
@@ -26,6 +27,9 @@ pub enum ErrorKind {
     Server(ErrorCode),
     /// The connection was lost before the answer. The session may live on.
     ConnectionLost,
+    /// No server took the session for as long as a request may [wait](crate::ClientBuilder::connect_patience). With what
+    /// was tried, host by host, for people to read.
+    Unreachable(Arc<str>),
     /// The session ended before the answer.
     SessionExpired,
     /// A server refused the client's credentials; the client is of no further use.
@@ -79,12 +83,14 @@ impl Error {
         }
     }
 
-    /// Whether the same operation may succeed later by itself (Curator's list: connection lost, session expired or
+    /// Whether the same operation may succeed later by itself (Curator's list: connection lost or not there, session expired or
     /// moved, timeouts of the server, and a throttled request). Whether it may be *repeated* depends on
     /// [`outcome`](Self::outcome) as well.
     pub fn is_retryable(&self) -> bool {
         match self.kind {
-            ErrorKind::ConnectionLost | ErrorKind::SessionExpired => true,
+            ErrorKind::ConnectionLost | ErrorKind::Unreachable(_) | ErrorKind::SessionExpired => {
+                true
+            }
             ErrorKind::Server(code) => matches!(
                 code,
                 ErrorCode::CONNECTION_LOSS
@@ -178,6 +184,7 @@ impl fmt::Display for Error {
         match &self.kind {
             ErrorKind::Server(code) => write!(f, ": {code}"),
             ErrorKind::ConnectionLost => f.write_str(": connection lost"),
+            ErrorKind::Unreachable(tried) => write!(f, ": {tried}"),
             ErrorKind::SessionExpired => f.write_str(": session expired"),
             ErrorKind::AuthFailed => f.write_str(": credentials refused"),
             ErrorKind::Closed => f.write_str(": the client is closed"),

@@ -218,18 +218,7 @@ async fn fs_c13_dead_hosts_are_passed_over() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_an_error_in_time() {
-    let unused = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = unused.local_addr().unwrap();
-    drop(unused);
-    let builder = Client::builder(address.to_string()).unwrap();
-    let patience = Duration::from_millis(300);
-    let error = builder
-        .connect_patience(patience)
-        .connect()
-        .await
-        .unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::ConnectionLost), "{error}");
+async fn what_is_no_option_is_refused() {
     assert!(Client::connect("").await.is_err());
     let builder = Client::builder("a")
         .unwrap()

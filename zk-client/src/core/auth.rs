@@ -95,7 +95,12 @@ impl<S> Credentials<S> {
         Some(std::mem::take(&mut self.all[index].waiting))
     }
 
-    /// Everybody who waits, for the end.
+    /// Whether somebody waits.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.all.iter().any(|known| !known.waiting.is_empty())
+    }
+
+    /// Everybody who waits, to be told of a failure.
     pub(crate) fn take_waiting(&mut self) -> Vec<S> {
         self.all
             .iter_mut()

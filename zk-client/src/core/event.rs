@@ -104,8 +104,8 @@ pub(crate) enum Input<'a, S> {
     Opened,
     /// Bytes came; whole frames are taken off the front.
     Received(&'a mut BytesMut),
-    /// The transport could not be opened, or has ended.
-    Disconnected,
+    /// The transport could not be opened, or has ended; why, in words.
+    Disconnected(String),
     /// What [`Output::Probe`] found: this host takes writes.
     Probed { host: usize, writable: bool },
     /// End the session at the server, after what was sent.
@@ -124,6 +124,9 @@ pub(crate) enum Output<S> {
     /// Drop the transport, or the attempt to open one; forget what was received and not yet sent. With `lost` set
     /// requests went with it, or the session did: what was submitted before this moment must not be sent after them.
     Disconnect { lost: bool },
+    /// Those who waited for a connection are told that there is none: what was submitted before this moment must not be
+    /// sent after them.
+    Overdue,
     /// Ask this host whether it is read-only (`isro`).
     Probe { host: usize },
     /// Answer a request.

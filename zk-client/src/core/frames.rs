@@ -31,7 +31,7 @@ impl<S: Slot> SessionCore<S> {
                 Ok(None) => break,
                 Err(error) => {
                     tracing::warn!(session = %self.session_id(), %error, "a frame from the server");
-                    self.drop_connection(now);
+                    self.drop_connection(now, error.to_string().into());
                     return bytes.clear();
                 }
             };
@@ -44,7 +44,7 @@ impl<S: Slot> SessionCore<S> {
             };
             if let Err(why) = read {
                 tracing::warn!(session = %self.session_id(), why, "the server broke the protocol");
-                self.drop_connection(now);
+                self.drop_connection(now, why.into());
             }
         }
         if self.requests.has_unsent() && matches!(self.phase, Phase::Live { .. }) {

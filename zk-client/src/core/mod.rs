@@ -12,6 +12,7 @@
 //! | `keepalive` | pings, dead connections, local judgement of expiry |
 //! | `watches` | who is told of an event, what is set again, what is removed |
 //! | `reconnect` | which host next, and when |
+//! | `attempts` | what became of each host's last attempt, in words |
 //! | `auth` | credentials to send again |
 //! | `frames` | what a frame from a server means |
 //! | here | the phases, and what their ends do to everything else |
@@ -24,6 +25,7 @@
 //! * An event comes out before the answer that shows its change, because frames are handled in the order of arrival.
 //! * `closeSession` goes out only on the connection that carries the session.
 
+mod attempts;
 mod auth;
 mod event;
 mod frames;
@@ -45,6 +47,7 @@ use zk_proto::{OpCode, SessionId, Xid, Zxid};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::session::SessionState;
 
+use attempts::{Attempts, Why};
 use auth::Credentials;
 pub(crate) use event::{
     Answer, Input, Output, SessionEvent, Slot, Submission, Time, WatchKind, Watcher, WatcherId,
@@ -68,7 +71,8 @@ const FULL_BYTES: usize = 4 << 20;
 /// What a session is asked to be.
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) hosts: usize,
+    /// Their names, for errors.
+    pub(crate) hosts: Vec<String>,
     pub(crate) timeout_ms: i32,
     pub(crate) allow_read_only: bool,
     /// Build a new session after one is lost.
@@ -76,6 +80,8 @@ pub(crate) struct Config {
     pub(crate) credentials: Vec<(String, Secret)>,
     pub(crate) max_frame: usize,
     pub(crate) max_in_flight: usize,
+    /// How long requests wait for a connection.
+    pub(crate) patience_ms: u64,
     /// How long the server's answer to a close is waited for.
     pub(crate) close_ms: u64,
     /// The longest wait before the first attempt after a lost connection.
@@ -154,6 +160,11 @@ pub(crate) struct SessionCore<S> {
     last_zxid: Zxid,
     keepalive: Keepalive,
     rotation: Rotation,
+    attempts: Attempts,
+    /// Since when somebody waits for a connection.
+    waiting_since: Option<Time>,
+    /// What was told to those who waited in vain, until a server is reached.
+    overdue: Option<std::sync::Arc<str>>,
     requests: InFlight<S>,
     watches: Watches,
     credentials: Credentials<S>,
@@ -167,6 +178,7 @@ pub(crate) struct SessionCore<S> {
 impl<S: Slot> SessionCore<S> {
     pub(crate) fn new(now: Time, mut config: Config) -> Self {
         let credentials = Credentials::new(std::mem::take(&mut config.credentials));
+        let hosts = std::mem::take(&mut config.hosts);
         let timeout_ms = u64::try_from(config.timeout_ms).unwrap_or(1);
         Self {
             phase: Phase::Waiting { until: now },
@@ -174,7 +186,10 @@ impl<S: Slot> SessionCore<S> {
             seen_writable: false,
             last_zxid: Zxid(0),
             keepalive: Keepalive::new(timeout_ms),
-            rotation: Rotation::new(config.hosts, config.jitter_ms, config.seed),
+            rotation: Rotation::new(hosts.len(), config.jitter_ms, config.seed),
+            attempts: Attempts::new(hosts),
+            waiting_since: None,
+            overdue: None,
             requests: InFlight::new(config.max_in_flight),
             watches: Watches::default(),
             credentials,
@@ -199,7 +214,7 @@ impl<S: Slot> SessionCore<S> {
             }
             Input::Opened => self.opened(now),
             Input::Received(bytes) => self.received(now, bytes),
-            Input::Disconnected => self.disconnected(now),
+            Input::Disconnected(why) => self.disconnected(now, why.into()),
             Input::Probed { host, writable } => self.probed(now, host, writable),
             Input::Close => self.close(now, self.config.close_ms),
             Input::LetGo => self.let_go(now),
@@ -231,7 +246,16 @@ impl<S: Slot> SessionCore<S> {
         };
         let expiry = self.session_expiry().unwrap_or(phase);
         let closing = self.closing.unwrap_or(phase);
-        Some(phase.min(expiry).min(closing))
+        let patience = self.patience_ends().unwrap_or(phase);
+        Some(phase.min(expiry).min(closing).min(patience))
+    }
+
+    /// When those who wait for a connection have waited long enough.
+    fn patience_ends(&self) -> Option<Time> {
+        let since = self
+            .waiting_since
+            .filter(|_| !matches!(self.phase, Phase::Live { .. }))?;
+        Some(since.plus(self.config.patience_ms))
     }
 
     /// From when on the session is given up, whatever a server says later.
@@ -267,17 +291,19 @@ impl<S: Slot> SessionCore<S> {
         if self.session_expiry().is_some_and(|expiry| now >= expiry) {
             self.lose_session(now);
         }
+        if self.patience_ends().is_some_and(|end| now >= end) {
+            self.give_up_waiting();
+        }
         match &mut self.phase {
             Phase::Waiting { until } if now >= *until => self.connect(now),
-            Phase::Opening { deadline, .. } | Phase::Greeting { deadline, .. }
-                if now >= *deadline =>
-            {
-                tracing::debug!("no handshake in time");
-                self.drop_connection(now);
+            Phase::Opening { deadline, .. } if now >= *deadline => {
+                self.drop_connection(now, "no connection in time".into());
+            }
+            Phase::Greeting { deadline, .. } if now >= *deadline => {
+                self.drop_connection(now, "connected, but no handshake in time".into());
             }
             Phase::Live { .. } if now >= self.keepalive.read_deadline() => {
-                tracing::debug!(session = %self.session_id(), "nothing heard for too long");
-                self.drop_connection(now);
+                self.drop_connection(now, "nothing heard for too long".into());
             }
             Phase::Live { host, probing } => {
                 if let Some(probing) = probing
@@ -297,8 +323,7 @@ impl<S: Slot> SessionCore<S> {
                 }
                 if now >= self.keepalive.ping_at() {
                     if self.keepalive.unanswered_pings() == MOST_PINGS {
-                        tracing::warn!(session = %self.session_id(), "no ping is answered");
-                        return self.drop_connection(now);
+                        return self.drop_connection(now, "no ping is answered".into());
                     }
                     inflight::put(&mut self.out, Xid::PING, OpCode::PING, &bytes::Bytes::new());
                     self.keepalive.pinged(now);
@@ -329,6 +354,7 @@ impl<S: Slot> SessionCore<S> {
             host,
             deadline: now.plus(allowed_ms),
         };
+        self.attempts.begun(host);
         self.outputs.push_back(Output::Connect { host, allowed_ms });
     }
 
@@ -360,6 +386,8 @@ impl<S: Slot> SessionCore<S> {
         self.keepalive.ponged();
         self.keepalive.sent(now);
         self.rotation.attached(now);
+        self.attempts.succeeded();
+        (self.waiting_since, self.overdue) = (None, None);
         self.seen_writable |= !read_only;
         let probing = read_only.then(|| Probing {
             next: Some(now.plus(FIRST_PROBE_MS)),
@@ -421,7 +449,10 @@ impl<S: Slot> SessionCore<S> {
             Phase::Live { .. } if !self.requests.has_unsent() && self.requests.may_send() => {
                 self.send(now, submission, slot);
             }
-            _ => self.requests.queue(submission, slot),
+            _ => {
+                self.waiting_since.get_or_insert(now);
+                self.requests.queue(submission, slot);
+            }
         }
     }
 
@@ -456,7 +487,37 @@ impl<S: Slot> SessionCore<S> {
         self.credentials.add(scheme, auth, slot, out);
         if live {
             self.keepalive.sent(now);
+        } else {
+            self.waiting_since.get_or_insert(now);
         }
+    }
+
+    /// Nobody took the session for as long as a request may wait. All that wait are told, not only the first: a later
+    /// write must not happen where an earlier one did not (fs C18).
+    fn give_up_waiting(&mut self) {
+        self.waiting_since = None;
+        let words = self.attempts.words(self.config.patience_ms);
+        tracing::warn!(%words, "requests have waited long enough");
+        self.overdue = Some(words.clone());
+        self.outputs.push_back(Output::Overdue);
+        self.fail_unsent(|| ErrorKind::Unreachable(words.clone()));
+        for slot in self.credentials.take_waiting() {
+            let kind = ErrorKind::Unreachable(words.clone());
+            self.fail(OpCode::AUTH, None, slot, kind, Outcome::NotDone);
+        }
+    }
+
+    /// The error of a request that was under way when others were lost.
+    pub(crate) fn loss(&self) -> ErrorKind {
+        match &self.overdue {
+            Some(words) => ErrorKind::Unreachable(words.clone()),
+            None => ErrorKind::ConnectionLost,
+        }
+    }
+
+    /// What was tried to reach a server, for somebody who waited that long.
+    pub(crate) fn tried(&self, waited_ms: u64) -> std::sync::Arc<str> {
+        self.attempts.words(waited_ms)
     }
 
     fn remove_stale(&mut self, now: Time, path: &str) {
@@ -514,7 +575,7 @@ impl<S: Slot> SessionCore<S> {
             // The connection has done what it was for.
             self.rotation.succeeded();
             self.rotation.prefer(other);
-            self.drop_connection(now);
+            self.drop_connection(now, "left for a server that takes writes".into());
         } else {
             probing.pause_ms = (probing.pause_ms * 2).min(LONGEST_PROBE_MS);
             probing.next = Some(now.plus(probing.pause_ms));
@@ -524,18 +585,25 @@ impl<S: Slot> SessionCore<S> {
     }
 
     /// The driver's transport is gone.
-    fn disconnected(&mut self, now: Time) {
+    fn disconnected(&mut self, now: Time, why: Why) {
         if matches!(
             self.phase,
             Phase::Opening { .. } | Phase::Greeting { .. } | Phase::Live { .. }
         ) {
-            self.drop_connection(now);
+            self.drop_connection(now, why);
         }
     }
 
     /// Gives the connection up, whoever began it, and plans the next.
-    fn drop_connection(&mut self, now: Time) {
+    fn drop_connection(&mut self, now: Time, why: Why) {
         let was_live = matches!(self.phase, Phase::Live { .. });
+        if let Phase::Opening { host, .. }
+        | Phase::Greeting { host, .. }
+        | Phase::Live { host, .. } = self.phase
+        {
+            tracing::debug!(session = %self.session_id(), host, %why, "the connection is given up");
+            self.attempts.failed(host, why);
+        }
         self.out.clear();
         self.keepalive.connection_lost();
         self.watches.connection_lost();
@@ -552,6 +620,10 @@ impl<S: Slot> SessionCore<S> {
         if lost {
             // A later write must not happen where an earlier one did not (fs C18).
             self.fail_unsent(|| ErrorKind::ConnectionLost);
+        }
+        if was_live {
+            let waits = self.requests.has_unsent() || self.credentials.has_waiting();
+            self.waiting_since = waits.then_some(now);
         }
         // A close without an answer goes on: the next handshake is refused, or carries another close.
         let until = if was_live {
@@ -584,6 +656,8 @@ impl<S: Slot> SessionCore<S> {
             return self.finish(end);
         }
         self.end_session(end);
+        let since = self.waiting_since.unwrap_or(now);
+        self.waiting_since = self.credentials.has_waiting().then_some(since);
         self.phase = Phase::Waiting {
             until: self.rotation.after_expiry(now),
         };

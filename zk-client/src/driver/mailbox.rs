@@ -3,6 +3,8 @@
 //! Requests go through a bounded queue: a full one makes callers wait, which is the back-pressure. What must not wait
 //! (giving up a watch in `Drop`, closing) goes beside it; that queue holds at most one entry for each watch and each close.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
 use zk_proto::session::Secret;
 
@@ -40,6 +42,8 @@ pub(crate) enum Control {
     Unwatch(Watcher),
     /// Answered with whether a server confirmed it.
     Close(oneshot::Sender<bool>),
+    /// Answered with what was tried to reach a server, by somebody who waited that many milliseconds.
+    Tried(u64, oneshot::Sender<Arc<str>>),
 }
 
 /// The driver's end of a watch.

@@ -206,6 +206,10 @@ impl Driver {
                     }
                     self.handle(Input::Close);
                 }
+                Control::Tried(waited_ms, asker) => {
+                    // An asker that went away needs no answer.
+                    let _ = asker.send(self.core.tried(waited_ms));
+                }
             }
         }
         worked
@@ -255,7 +259,7 @@ impl Driver {
                     return Some(Input::Submit(submission, slot));
                 }
                 let (op, path) = (submission.op, submission.path);
-                let error = Error::connection_lost(op, path, Outcome::NotDone);
+                let error = Error::new(op, path, self.core.loss(), Outcome::NotDone);
                 let _ = slot.0.send(Err(error));
                 None
             }
@@ -276,9 +280,8 @@ impl Driver {
                 self.handle(Input::Opened);
             }
             Err(error) => {
-                tracing::debug!(%error, "cannot connect");
                 self.link = Link::Down;
-                self.handle(Input::Disconnected);
+                self.handle(Input::Disconnected(error.to_string()));
             }
         }
         true
@@ -303,10 +306,9 @@ impl Driver {
                     self.act();
                 }
                 Poll::Ready(end) => {
-                    tracing::debug!(?end, "the connection ended");
                     total += 1;
                     self.link = Link::Down;
-                    self.handle(Input::Disconnected);
+                    self.handle(Input::Disconnected(in_words(end)));
                 }
             }
         }
@@ -324,9 +326,8 @@ impl Driver {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(count)) if count > 0 => {}
                 Poll::Ready(end) => {
-                    tracing::debug!(?end, "the connection cannot be written to");
                     self.link = Link::Down;
-                    self.handle(Input::Disconnected);
+                    self.handle(Input::Disconnected(in_words(end)));
                     return true;
                 }
             }
@@ -410,6 +411,7 @@ impl Driver {
                     self.probe = None;
                     self.received.clear();
                 }
+                Output::Overdue => self.publisher.trust.count_loss(),
                 Output::Probe { host } => {
                     let (connector, name) = (self.connector.clone(), self.hosts[host].clone());
                     self.probe = Some(Box::pin(async move { (host, connector.probe(name).await) }));
@@ -453,6 +455,14 @@ pub(crate) fn untaken(command: Command, state: SessionState) -> Error {
         Command::AddAuth { .. } => (zk_proto::OpCode::AUTH, None),
     };
     Error::new(op, path, kind, Outcome::NotDone)
+}
+
+/// How a transport ended.
+fn in_words(end: std::io::Result<usize>) -> String {
+    match end {
+        Ok(_) => "the server closed the connection".to_owned(),
+        Err(error) => error.to_string(),
+    }
 }
 
 /// A moment of the core as the number it is shared by; `u64::MAX` for none.

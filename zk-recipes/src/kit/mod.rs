@@ -29,7 +29,7 @@ use zk_client::retry::{Retry, RetryPolicy};
 use zk_client::{Client, SessionState};
 
 /// The pause before a request that a lost connection took down is sent again. While there is no connection requests wait in
-/// the session's queue, so this paces a connection that comes and goes, not the search for a server.
+/// the session's queue (15 seconds, then they are sent again), so this paces a connection that comes and goes, not the search for a server.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The view that recipes work through: it gives up when the client has ended, not before. Only what may be asked twice is

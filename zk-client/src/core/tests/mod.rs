@@ -6,6 +6,7 @@ mod connection;
 mod credentials;
 mod expiry;
 mod hostile;
+mod patience;
 mod requests;
 mod watches;
 
@@ -23,6 +24,7 @@ use crate::error::{Error, ErrorKind, Outcome};
 use crate::session::SessionState;
 
 const T: u64 = 9_000;
+const PATIENCE: u64 = 20_000;
 const SESSION: SessionId = SessionId(0x0100_0000_0000_0007);
 
 /// A slot with a number, abandoned at will.
@@ -44,13 +46,14 @@ struct Script {
 
 fn config(hosts: usize) -> Config {
     Config {
-        hosts,
+        hosts: (1..=hosts).map(|number| format!("host-{number}")).collect(),
         timeout_ms: i32::try_from(T).unwrap(),
         allow_read_only: false,
         renew: true,
         credentials: Vec::new(),
         max_frame: 1 << 20,
         max_in_flight: 100,
+        patience_ms: PATIENCE,
         close_ms: T / 3,
         jitter_ms: 100,
         seed: 1,
@@ -290,7 +293,7 @@ impl Script {
     }
 
     fn lose(&mut self) {
-        self.input(Input::Disconnected);
+        self.input(Input::Disconnected("unplugged".to_owned()));
         self.core.outgoing().clear();
     }
 }
