@@ -217,10 +217,12 @@ impl ClientBuilder {
         let settled = state.wait_for(|state| {
             state.is_connected() || matches!(state, SessionState::AuthFailed | SessionState::Closed)
         });
-        let state = match tokio::time::timeout(patience, settled).await {
-            Ok(Ok(state)) => *state,
-            Ok(Err(_)) => SessionState::Closed,
-            Err(_) => return Err(failed(client.unreachable(patience).await)),
+        // Copied at once: what the channel lends is a lock, and a future that kept it could not be spawned.
+        let settled = tokio::time::timeout(patience, settled)
+            .await
+            .map(|state| state.map_or(SessionState::Closed, |state| *state));
+        let Ok(state) = settled else {
+            return Err(failed(client.unreachable(patience).await));
         };
         match state {
             SessionState::AuthFailed => Err(failed(ErrorKind::AuthFailed)),
@@ -311,4 +313,16 @@ impl ClientBuilder {
 
 fn in_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn to_connect_can_be_spawned() {
+        fn spawnable(_: impl Future<Output = Result<Client, Error>> + Send) {}
+        spawnable(Client::connect("localhost"));
+        spawnable(Client::builder("localhost").unwrap().connect());
+    }
 }
