@@ -33,9 +33,9 @@ impl Scene {
         let watcher = world.client().await;
         let (client, proxy) = world.proxied(LONG).await;
         // The parents are there, so that later sweeps are alike.
-        let warm = soon(world.mutex(&client).acquire()).await.unwrap();
+        let warm = soon(world.mutex(&client).acquire()).await.expect("a lock");
         let held = tasks();
-        warm.release().await.unwrap();
+        warm.release().await.expect("let go");
         let tasks = eventually("the keeper ends with its node", PATIENCE, async || {
             let now = tasks();
             (now < held).then_some(now)
