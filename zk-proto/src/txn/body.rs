@@ -203,9 +203,7 @@ impl<'a> Txn<'a> {
                 // The body may be absent, with or without a digest behind it.
                 paths: match reader.remaining() {
                     0 | super::TxnDigest::LENGTH => close_session_without_body(reader)?,
-                    _ => reader
-                        .vector("paths2Delete", |reader| reader.ustring("paths2Delete"))?
-                        .or_else(|| Some(Vec::new())),
+                    _ => paths_to_delete(reader)?.or_else(|| Some(Vec::new())),
                 },
             },
             OpCode::MULTI => Self::Multi(
@@ -261,10 +259,24 @@ fn close_session_without_body<'a>(
     }
     let rest = reader.rest();
     let mut ahead = Reader::new(&rest, "CloseSessionTxn");
-    if ahead.int("version")? == super::TxnDigest::VERSION && ahead.long("treeDigest")? != 0 {
+    if ahead.int("version")? == super::TxnDigest::VERSION {
         return Ok(None);
     }
-    reader.vector("paths2Delete", |reader| reader.ustring("paths2Delete"))
+    paths_to_delete(reader)
+}
+
+/// The paths of a session's ephemeral nodes. No node's path is empty or missing; if one were let in here, a list of two
+/// such would be encoded as something that is read back as a digest.
+fn paths_to_delete<'a>(
+    reader: &mut Reader<'a>,
+) -> Result<Option<Vec<Ustring<'a>>>, DecodeError> {
+    reader.vector("paths2Delete", |reader| {
+        let path = reader.ustring("paths2Delete")?;
+        if path.or_empty().is_empty() {
+            return Err(reader.bad_value("paths2Delete", 0));
+        }
+        Ok(path)
+    })
 }
 
 impl Encode for Txn<'_> {
