@@ -9,6 +9,7 @@
 //! * [`proxy`]: a TCP relay that delays, holds, cuts, swallows and resets, in process.
 //! * [`talker`]: child processes that obey commands line by line.
 //! * [`mutex`]: one shared server, clients and faults for the tests of recipes.
+//! * [`world`]: one server, a faulty network, a client behind it and one past it.
 //! * [`raw`]: frames over TCP without a session behind them. [`wait`]: waiting for conditions with a deadline.
 //! * [`dump`]: all that a server holds, to compare two of them by content.
 //! * [`differential`]: one seeded history of operations on two servers, compared step by step, shrunk on a mismatch.
@@ -28,3 +29,4 @@ pub mod raw;
 pub mod talker;
 pub mod target;
 pub mod wait;
+pub mod world;

@@ -2,65 +2,17 @@
 //!
 //! The server is the one that the environment chooses; says loudly when there is none. The truth is read past the proxy.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
 use std::time::Duration;
 
 use tests::gate;
-use tests::proxy::{Direction, Proxy};
-use tests::target::{Options, Target};
+use tests::proxy::Direction;
+use tests::target::Options;
 use tests::wait::{PATIENCE, eventually};
-use zk_client::{Client, EventType, Outcome, SessionEvents, SessionState};
-
-struct World {
-    target: Target,
-    proxy: Proxy,
-    /// Through the proxy.
-    client: Client,
-    /// Past it.
-    witness: Client,
-}
+use tests::world::{World, connected, until};
+use zk_client::{Client, EventType, Outcome, SessionState};
 
 async fn world(test: &str, timeout: Duration) -> Option<World> {
-    let target = gate::need(test, Target::launch(Options::default()).await)?;
-    let proxy = Proxy::start(target.addr()).await.unwrap();
-    let client = Client::builder(proxy.addr().to_string())
-        .unwrap()
-        .session_timeout(timeout)
-        .connect()
-        .await
-        .unwrap();
-    let witness = Client::connect(target.addr().to_string()).await.unwrap();
-    witness.create("/a", "0").await.unwrap();
-    Some(World {
-        target,
-        proxy,
-        client,
-        witness,
-    })
-}
-
-async fn connected(client: &Client) {
-    let mut state = client.state();
-    tokio::time::timeout(PATIENCE, state.wait_for(SessionState::is_connected))
-        .await
-        .expect("connected in time")
-        .unwrap();
-}
-
-/// The next change that is `wanted`; the ones before it are passed over.
-async fn until(events: &mut SessionEvents, wanted: impl Fn(&SessionState) -> bool) -> SessionState {
-    let next = async {
-        loop {
-            let state = events.next().await.expect("the client has not ended");
-            if wanted(&state) {
-                return state;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, next)
-        .await
-        .expect("the state changed in time")
+    gate::need(test, World::start(Options::default(), timeout).await)
 }
 
 #[tokio::test]
@@ -81,8 +33,10 @@ async fn fs_c1_a_cut_at_every_byte_gives_the_truth_or_says_that_it_is_not_known(
         let result = world.client.set_data("/a", "1").send().await;
         world.proxy.heal();
         if result.is_err() {
-            // What the server still had of the old connection is done before it attaches the session again.
+            // What the server still had of the old connection is done before it attaches the session again. Something
+            // must be answered, too: a server that answers nothing is asked ever less often.
             connected(&world.client).await;
+            world.client.exists("/").await.unwrap();
         }
         world.witness.sync("/a").await.unwrap();
         let after = world.witness.get_data("/a").await.unwrap().stat.version;

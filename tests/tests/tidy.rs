@@ -3,6 +3,7 @@
 //! | rule | why |
 //! |---|---|
 //! | a core imports no I/O, clock, spawn or lock and iterates no hash table | its runs must replay from their inputs |
+//! | client and recipes never read the wall clock | it jumps, and a session must not |
 //! | every source file begins with its page, and some file declares it | a newcomer finds things from the file tree |
 //! | crates depend in one direction | a misreading of the protocol must not be tested against itself |
 //! | what a manifest names is used | a user compiles nothing for nothing |
@@ -198,6 +199,25 @@ fn cores_only_decide() {
     }
     none(
         "a core has no I/O, clock, spawn, lock or global state",
+        &offences,
+    );
+}
+
+#[test]
+fn fs_k1_neither_client_nor_recipes_read_the_wall_clock() {
+    let mut offences = Vec::new();
+    for path in files("zk-client/src", &[".rs"])
+        .into_iter()
+        .chain(files("zk-recipes/src", &[".rs"]))
+    {
+        for clock in ["SystemTime", "UNIX_EPOCH"] {
+            if read(&path).contains(clock) {
+                offences.push(format!("{path}: `{clock}`"));
+            }
+        }
+    }
+    none(
+        "a session's life is told by a clock that does not jump",
         &offences,
     );
 }

@@ -218,6 +218,66 @@ async fn fs_c13_dead_hosts_are_passed_over() {
 }
 
 #[tokio::test]
+async fn fs_c13_every_address_of_a_name_is_tried() {
+    let fake = Fake::start().await;
+    // Where the name stands for more than one address, the others refuse.
+    let host = format!("localhost:{}", fake.address.port());
+    for _ in 0..4 {
+        let client = Client::connect(&host).await.unwrap();
+        client.exists("/").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn fs_c17_from_a_read_only_server_to_one_that_takes_writes() {
+    let (cut_off, full) = (Fake::start().await, Fake::start().await);
+    cut_off.read_only(true);
+    full.accept(false);
+    let hosts = format!("{},{}", cut_off.address, full.address);
+    // Nobody is given a read-only server who did not ask for it.
+    let patience = Duration::from_millis(300);
+    let strict = Client::builder(&hosts).unwrap().connect_patience(patience);
+    assert!(strict.connect().await.is_err());
+    let client = Client::builder(&hosts)
+        .unwrap()
+        .allow_read_only(true)
+        .connect()
+        .await
+        .unwrap();
+    let reading = until(&client, SessionState::is_connected).await;
+    let session = reading.session().unwrap();
+    assert_eq!(
+        reading,
+        SessionState::Connected {
+            session,
+            read_only: true
+        }
+    );
+    client.exists("/").await.unwrap();
+    let (_, watch) = client.exists("/a").watch().await.unwrap();
+    // What took place on the other side of the cut: its first session has another number.
+    full.accept(true);
+    Client::connect(full.address.to_string()).await.unwrap();
+    let writing = until(
+        &client,
+        |state| matches!(state, SessionState::Connected { read_only, .. } if !read_only),
+    )
+    .await;
+    assert_ne!(
+        writing.session(),
+        Some(session),
+        "what it gave out is unknown here"
+    );
+    // The watch has come along.
+    client.create("/a", "").await.unwrap();
+    let event = tokio::time::timeout(Duration::from_secs(10), watch)
+        .await
+        .unwrap();
+    assert!(!event.is_end());
+    assert_eq!(full.names("/"), ["a"]);
+}
+
+#[tokio::test]
 async fn what_is_no_option_is_refused() {
     assert!(Client::connect("").await.is_err());
     let builder = Client::builder("a")

@@ -60,6 +60,8 @@ struct State {
     /// Shakes hands and closes.
     hanging_up: bool,
     handshakes: usize,
+    /// Cut off from an ensemble.
+    read_only: bool,
     log: Vec<(OpCode, String)>,
     connections: BTreeMap<u64, Connection>,
     next_connection: u64,
@@ -94,6 +96,7 @@ impl Fake {
                 refused: None,
                 hanging_up: false,
                 handshakes: 0,
+                read_only: false,
                 log: Vec::new(),
                 connections: BTreeMap::new(),
                 next_connection: 0,
@@ -127,6 +130,11 @@ impl Fake {
     /// Shakes hands and closes at once, or stays again.
     pub fn hang_up(&self, hanging_up: bool) {
         self.state.lock().unwrap().hanging_up = hanging_up;
+    }
+
+    /// Is cut off from an ensemble, and takes only who asks for that; or takes writes again.
+    pub fn read_only(&self, read_only: bool) {
+        self.state.lock().unwrap().read_only = read_only;
     }
 
     /// How many handshakes were answered.
@@ -255,6 +263,12 @@ impl Fake {
                 read = read.read_buf(&mut buffer) => if !matches!(read, Ok(1..)) { break },
                 () = out.closed() => break,
             }
+            if connection.is_none() && buffer.starts_with(b"isro") {
+                let read_only = self.state.lock().unwrap().read_only;
+                let answer: &'static [u8] = if read_only { b"ro" } else { b"rw" };
+                let _ = out.send(Some(Bytes::from_static(answer)));
+                break;
+            }
             while let Ok(Some(frame)) = frames.decode(&mut buffer) {
                 let keep = match connection {
                     None => match self.connect(&frame, &out) {
@@ -283,6 +297,9 @@ impl Fake {
     fn connect(&self, frame: &Bytes, out: &mpsc::UnboundedSender<Option<Bytes>>) -> Option<u64> {
         let mut state = self.state.lock().unwrap();
         let request = ConnectRequest::decode(&mut Reader::new(frame, "ConnectRequest")).unwrap();
+        if state.read_only && request.read_only != Some(true) {
+            return None;
+        }
         let session = match request.session_id.0 {
             0 => {
                 let id = state.next_session;
@@ -298,7 +315,7 @@ impl Fake {
             timeout: if session == 0 { 0 } else { request.timeout },
             session_id: SessionId(session),
             passwd: Password::zero(),
-            read_only: request.read_only.map(|_| false),
+            read_only: request.read_only.map(|_| state.read_only),
         };
         let _ = out.send(Some(framed(|out| response.encode(out))));
         state.handshakes += 1;
