@@ -11,17 +11,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::io::DuplexStream;
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use zk_proto::{OpCode, SessionId};
 
 use crate::config::{ServerConfig, Whitelist};
 use crate::faults::AfterSwallow;
-use crate::net::{accept, connection};
+use crate::net::{accept, poller};
 use crate::node::core::{Clock, Core, Journal, MemoryJournal, Shared, wall_ms};
 use crate::node::disk::{self, Store};
 use crate::node::halt::Failure;
-use crate::node::link::Sender;
 use crate::node::ticker;
 use crate::pipeline::{Database, Engine};
 use crate::storage::{Disk, RealDisk, SessionSecret};
@@ -176,7 +174,6 @@ impl ZkServerBuilder {
 #[derive(Debug)]
 pub struct ZkServer {
     shared: Option<Arc<Shared>>,
-    handle: Handle,
     address: Option<SocketAddr>,
     disk: Arc<dyn Disk>,
     thread: Option<JoinHandle<Option<Remains>>>,
@@ -230,12 +227,7 @@ impl ZkServer {
             && !shared.faults.refuses()
             && !shared.halt.token().is_cancelled()
         {
-            let (reader, writer) = tokio::io::split(theirs);
-            let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-            if let Ok(Ok(link)) = shared.admit(peer, Sender::Duplex(writer.into())) {
-                self.handle
-                    .spawn(connection::run(Arc::clone(shared), link, reader));
-            }
+            shared.alarm.bring(theirs);
         }
         ours
     }
@@ -351,8 +343,11 @@ impl ZkServer {
             if crash {
                 shared.faults.set_crashed();
             }
-            shared.halt.stop();
             failure = shared.halt.failure();
+            let stop = shared.halt.token().clone();
+            // The thread takes the engine out once nobody shares it any more.
+            drop(shared);
+            stop.cancel();
         }
         if let Some(ended) = self.ended.take() {
             // The other end is dropped when the thread is done, however it ends.
@@ -437,7 +432,6 @@ async fn launch(
     match waits.await {
         Ok(Ok(up)) => Ok(ZkServer {
             shared: Some(up.shared),
-            handle: up.handle,
             address: up.address,
             disk,
             thread: Some(thread),
@@ -456,7 +450,6 @@ async fn launch(
 #[derive(Debug)]
 struct Up {
     shared: Arc<Shared>,
-    handle: Handle,
     address: Option<SocketAddr>,
 }
 
@@ -468,7 +461,6 @@ fn run(
     ready: oneshot::Sender<Result<Up, StartError>>,
 ) -> Option<Remains> {
     let prepared = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
         .enable_time()
         .build()
         .map_err(|source| StartError::System {
@@ -479,7 +471,8 @@ fn run(
     let (
         Prepared {
             shared,
-            listener,
+            address,
+            poller,
             secret,
             mut store,
         },
@@ -491,23 +484,34 @@ fn run(
             return None;
         }
     };
-    let address = listener
-        .as_ref()
-        .and_then(|listener| listener.local_addr().ok());
     if let Some(address) = address {
         shared.metrics.set_port(address.port());
     }
     let up = Up {
         shared: Arc::clone(&shared),
-        handle: runtime.handle().clone(),
         address,
+    };
+    let connections = std::thread::Builder::new()
+        .name("zk-net".to_owned())
+        .spawn({
+            let shared = Arc::clone(&shared);
+            move || poller.run(&shared)
+        });
+    let connections = match connections {
+        Ok(connections) => connections,
+        Err(source) => {
+            shared.halt.stop();
+            if let Some(store) = &mut store {
+                store.stop(&shared);
+            }
+            let action = "start the thread of the connections";
+            let _ = ready.send(Err(StartError::System { action, source }));
+            return None;
+        }
     };
     let stop = shared.halt.token().clone();
     runtime.block_on(async {
         tokio::spawn(ticker::run(Arc::clone(&shared)));
-        if let Some(listener) = listener {
-            tokio::spawn(accept::run(Arc::clone(&shared), listener));
-        }
         if let Some(store) = &store
             && shared.config.purge_interval_hours > 0
         {
@@ -519,11 +523,13 @@ fn run(
         }
         stop.cancelled().await;
     });
+    // Nothing is read any more. A panic has ended the server by itself.
+    shared.alarm.ring();
+    let _ = connections.join();
     // What was submitted is made safe and answered while the sockets are still there.
     if let Some(store) = &mut store {
         store.stop(&shared);
     }
-    // Ends every connection.
     drop(runtime);
     shared.hang_up();
     if store.is_some() {
@@ -554,7 +560,8 @@ async fn purge_regularly(shared: Arc<Shared>, purge: Arc<impl Fn() + Send + Sync
 /// Everything a server needs before it serves.
 struct Prepared {
     shared: Arc<Shared>,
-    listener: Option<tokio::net::TcpListener>,
+    address: Option<SocketAddr>,
+    poller: poller::Prepared,
     secret: [u8; 32],
     store: Option<Store>,
 }
@@ -566,15 +573,20 @@ fn prepare(
     runtime: &tokio::runtime::Runtime,
 ) -> Result<Prepared, StartError> {
     // The port first: a second server on the same port must not touch the directory.
-    let _context = runtime.enter();
     let listener = config
         .client_address
         .map(|address| {
             accept::bind(address, config.backlog)
-                .and_then(tokio::net::TcpListener::from_std)
                 .map_err(|source| StartError::Listen { address, source })
         })
         .transpose()?;
+    let address = listener
+        .as_ref()
+        .and_then(|listener| listener.local_addr().ok());
+    let (poller, alarm) = poller::Prepared::new(listener).map_err(|source| StartError::System {
+        action: "watch sockets",
+        source,
+    })?;
     let clock = Clock::new();
     // Wall time, unlike Java's monotonic time, makes ids of different starts differ for sure.
     let millis = SystemTime::now()
@@ -584,7 +596,12 @@ fn prepare(
         });
     let serve = |database, secret, journal: Box<dyn Journal>, config: ServerConfig| {
         let engine = Engine::new(config.engine(secret, millis), database, clock.now());
-        let shared = Arc::new(Shared::new(Core::new(engine, journal), clock, config));
+        let shared = Arc::new(Shared::new(
+            Core::new(engine, journal),
+            alarm,
+            clock,
+            config,
+        ));
         shared.faults.attach_runtime(runtime.handle().clone());
         shared
     };
@@ -602,7 +619,8 @@ fn prepare(
             })?;
         return Ok(Prepared {
             shared,
-            listener,
+            address,
+            poller,
             secret,
             store: Some(store),
         });
@@ -620,7 +638,8 @@ fn prepare(
     let shared = serve(database, secret, Box::new(MemoryJournal), config);
     Ok(Prepared {
         shared,
-        listener,
+        address,
+        poller,
         secret,
         store: None,
     })

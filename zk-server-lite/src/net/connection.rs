@@ -1,334 +1,255 @@
-//! One connection's task: its first bytes (a four-letter word or a handshake, within a deadline), then requests.
+//! What one connection is about: its first bytes (a four-letter word or a handshake), then requests, then its end.
 //!
-//! The task owns no buffer while nothing has arrived in part. It reads all that is ready into a borrowed bench, cuts every
-//! whole frame, and hands them over together.
+//! A connection owns no buffer while nothing has arrived in part. All that is ready is read into the poller's window, every
+//! whole frame is cut, and they are handed over together.
 
 use std::io;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use bytes::BytesMut;
-use std::future::{Future, poll_fn};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use bytes::{Bytes, BytesMut};
 use zk_proto::frame::FrameDecoder;
 
-use crate::four_letter;
+use crate::four_letter::{self, Word};
 use crate::node::core::{Bench, Shared};
 use crate::node::halt::Halted;
-use crate::node::link::Link;
+use crate::node::link::{Flushed, Link};
 
-/// How much is read at once.
-const READ: usize = 128 << 10;
-/// A partial frame above this is read on where it is, below it is copied in front of the next bytes.
-const PARTIAL_COPIED: usize = 16 << 10;
-/// Batches a busy connection may have before others get their turn.
-const BATCHES: u32 = 4;
-/// How long a connection that is being closed may take to receive what it has coming.
-const LINGER: Duration = Duration::from_secs(5);
+/// Whether a read that brings less than there was room for has emptied the socket, and the poller hears of what comes
+/// after it: so with epoll and kqueue.
+const SHORT_READ_EMPTIES: bool = cfg!(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "macos",
+    target_os = "ios",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly",
+));
 
-/// What a wait ended with.
-enum News {
-    /// Frames may have been cut into the bench.
-    Received,
-    /// The peer closed or the socket failed.
-    Gone,
-    /// A length that no frame may have: what came before it counts.
-    BadFrame,
-    /// Somebody changed the link's state.
-    Woken,
-    /// What was blocked is sent.
-    Flushed,
+/// The largest room for received bytes that is kept for the next turn.
+const KEPT: usize = 1 << 20;
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nobody knows yet what it wants.
+    Beginning,
+    /// It sends requests.
+    Serving,
+    /// It ends when its output is sent.
+    Ending,
 }
 
-struct Inbound<R> {
-    reader: R,
-    /// The beginning of a frame whose rest has not arrived.
-    partial: BytesMut,
-    decoder: FrameDecoder,
-}
-
-/// Serves a connection to its end.
-pub(crate) async fn run<R: AsyncRead + Unpin>(shared: Arc<Shared>, link: Arc<Link>, reader: R) {
-    let _guard = shared.halt.guard("connection");
-    let inbound = Inbound {
-        reader,
-        partial: BytesMut::new(),
-        decoder: FrameDecoder::new(shared.config.jute_max_buffer),
-    };
-    // A halted server drops its sockets with everything else.
-    let Ok(()) = serve(&shared, &link, inbound).await else {
-        return;
-    };
-    let _ = shared.dismiss(&link);
-}
-
-async fn serve<R: AsyncRead + Unpin>(
-    shared: &Arc<Shared>,
-    link: &Arc<Link>,
-    mut inbound: Inbound<R>,
-) -> Result<(), Halted> {
-    let deadline = shared.config.sessionless_timeout;
-    // Boxed, like every wait that is rare: a task keeps room for its largest one as long as it lives, and most are idle.
-    let begun = Box::pin(tokio::time::timeout(
-        deadline,
-        begin(shared, link, &mut inbound),
-    ))
-    .await;
-    let mut batch = match begun {
-        Ok(Ok(Begin::Session(batch))) => batch,
-        Ok(Ok(Begin::Word(word, argument))) => {
-            let answer = four_letter::answer(shared, word, argument)?;
-            link.push(BytesMut::from(answer.as_bytes()));
-            link.close();
-            link.flush();
-            Box::pin(finish(link)).await;
-            return Ok(());
-        }
-        Ok(Ok(Begin::Nothing)) => return Ok(()),
-        Ok(Err(Halted)) => return Err(Halted),
-        Err(_elapsed) => {
-            shared.metrics.sessionless();
-            tracing::debug!(peer = %link.peer, "a connection began no session in time");
-            return Ok(());
-        }
-    };
-    thawed(shared).await;
-    shared.feed(link, &mut batch)?;
-    shared.deliver(&mut batch);
-    shared.give_bench(batch);
-    requests(shared, link, &mut inbound).await
-}
-
-/// What a connection turned out to be.
-enum Begin {
-    Session(Bench),
-    Word(four_letter::Word, Option<i64>),
+/// What a connection needs next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// News.
     Nothing,
+    /// Another turn, after the others had theirs.
+    Turn,
+    /// Nothing ever: it is over.
+    Burial,
 }
 
-async fn begin<R: AsyncRead + Unpin>(
-    shared: &Shared,
-    link: &Link,
-    inbound: &mut Inbound<R>,
-) -> Result<Begin, Halted> {
-    // The first four bytes, however they are split over packets.
-    while inbound.partial.len() < 4 {
-        if !more(shared, link, inbound).await {
-            return Ok(Begin::Nothing);
+/// See the [module page](self).
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) link: Arc<Link>,
+    /// The beginning of a frame whose rest has not arrived.
+    partial: Option<Box<BytesMut>>,
+    pub(super) stage: Stage,
+    /// There may be something to read.
+    pub(super) readable: bool,
+    /// The peer has sent its last byte, so that an emptied socket has still its end to tell.
+    pub(super) closed: bool,
+    /// There may be room to write.
+    pub(super) writable: bool,
+    /// It has a turn coming.
+    pub(super) queued: bool,
+}
+
+/// What the poller lends to the connection whose turn it is.
+#[derive(Debug)]
+pub(super) struct Tools {
+    /// Received bytes, until they are copied in one piece behind what they continue.
+    pub(super) window: Box<[u8]>,
+    pub(super) bench: Bench,
+}
+
+impl Connection {
+    pub(super) fn new(link: Arc<Link>) -> Self {
+        Self {
+            link,
+            partial: None,
+            stage: Stage::Beginning,
+            readable: false,
+            closed: false,
+            writable: true,
+            queued: false,
         }
     }
-    if let Some(word) = inbound
-        .partial
-        .first_chunk()
-        .and_then(four_letter::Word::parse)
-    {
-        let mut argument = None;
-        if word.has_argument() {
-            while inbound.partial.len() < 12 {
-                if !more(shared, link, inbound).await {
-                    return Ok(Begin::Nothing);
-                }
-            }
-            argument = inbound.partial[4..]
-                .first_chunk()
-                .map(|bytes| i64::from_be_bytes(*bytes));
+
+    /// Does what can be done now, reading at most once.
+    pub(super) fn turn(&mut self, shared: &Shared, tools: &mut Tools) -> Result<Next, Halted> {
+        self.link.looked_at();
+        if self.link.is_pipe() {
+            self.readable = true;
+            self.writable = true;
         }
-        return Ok(Begin::Word(word, argument));
-    }
-    // Each request behind the handshake is already in the buffer or comes later.
-    let mut bench = shared.take_bench();
-    loop {
-        match inbound.decoder.decode(&mut inbound.partial) {
-            Ok(Some(frame)) => {
-                bench.frames.push(frame);
-                return Ok(Begin::Session(bench));
+        if self.link.is_blocked() && self.writable {
+            match self.link.flush_blocked() {
+                Flushed::Blocked => self.writable = false,
+                Flushed::All(_) | Flushed::Elsewhere => shared.pull(&self.link)?,
             }
-            Ok(None) => {}
+        }
+        if self.link.is_cut() {
+            return Ok(Next::Burial);
+        }
+        match self.stage {
+            Stage::Ending => return Ok(self.end()),
+            Stage::Beginning if self.link.is_closing() => return Ok(Next::Burial),
+            Stage::Serving if self.link.is_closing() => {
+                self.stage = Stage::Ending;
+                return Ok(self.end());
+            }
+            Stage::Beginning | Stage::Serving => {}
+        }
+        if !self.readable || !self.link.may_read() {
+            return Ok(Next::Nothing);
+        }
+        let received = match self.link.read(&mut tools.window) {
+            Ok(0) => return Ok(Next::Burial),
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                self.closed = false;
+                return Ok(Next::Nothing);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Next::Turn),
             Err(error) => {
-                tracing::debug!(peer = %link.peer, %error, "closing a connection");
-                return Ok(Begin::Nothing);
+                tracing::debug!(peer = %self.link.peer, %error, "cannot receive");
+                return Ok(Next::Burial);
             }
+        };
+        // A pipe registers its waker only when it is found empty.
+        let told_of_more = SHORT_READ_EMPTIES && !self.link.is_pipe();
+        if told_of_more && received < tools.window.len() && !self.closed {
+            self.readable = false;
         }
-        if !more(shared, link, inbound).await {
-            return Ok(Begin::Nothing);
+        let next = self.take(shared, tools, received)?;
+        if next == Next::Nothing && self.readable {
+            return Ok(Next::Turn);
+        }
+        Ok(next)
+    }
+
+    fn end(&self) -> Next {
+        if self.link.is_flushed() {
+            Next::Burial
+        } else {
+            Next::Nothing
         }
     }
-}
 
-/// Reads on into the partial frame. False when the connection is at its end.
-async fn more<R: AsyncRead + Unpin>(
-    shared: &Shared,
-    link: &Link,
-    inbound: &mut Inbound<R>,
-) -> bool {
-    thawed(shared).await;
-    inbound.partial.reserve(256);
-    tokio::select! {
-        read = inbound.reader.read_buf(&mut inbound.partial) => matches!(read, Ok(1..)),
-        () = cut(link) => false,
-    }
-}
-
-/// Waits while a fault hook has the server frozen.
-async fn thawed(shared: &Shared) {
-    if shared.faults.is_frozen() {
-        Box::pin(shared.faults.wait_thawed(&shared.halt)).await;
-    }
-}
-
-async fn cut(link: &Link) {
-    while !link.is_closing() {
-        link.woken().await;
-    }
-}
-
-async fn requests<R: AsyncRead + Unpin>(
-    shared: &Arc<Shared>,
-    link: &Arc<Link>,
-    inbound: &mut Inbound<R>,
-) -> Result<(), Halted> {
-    let mut batches = 0;
-    // What came with the handshake.
-    let mut bench = shared.take_bench();
-    let mut news = inbound.cut_partial(&mut bench);
-    loop {
-        thawed(shared).await;
-        match news {
-            News::Received | News::BadFrame => {
-                if !bench.frames.is_empty() {
-                    shared.feed(link, &mut bench)?;
-                    shared.deliver(&mut bench);
-                    batches += 1;
+    /// Handles what is in the window.
+    fn take(
+        &mut self,
+        shared: &Shared,
+        tools: &mut Tools,
+        received: usize,
+    ) -> Result<Next, Halted> {
+        let mut bytes = match self.partial.take() {
+            Some(partial) => *partial,
+            None => {
+                let mut bytes = std::mem::take(&mut tools.bench.bytes);
+                bytes.clear();
+                bytes
+            }
+        };
+        bytes.extend_from_slice(&tools.window[..received]);
+        if self.stage == Stage::Beginning {
+            match first_bytes(&bytes) {
+                First::Frame => {}
+                First::Incomplete => {
+                    self.keep(bytes);
+                    return Ok(Next::Nothing);
                 }
-                if matches!(news, News::BadFrame) {
-                    tracing::debug!(peer = %link.peer, "closing a connection: a length that no frame may have");
-                    link.close();
+                First::Word(word, argument) => {
+                    let answer = four_letter::answer(shared, word, argument)?;
+                    self.link.push(BytesMut::from(answer.as_bytes()));
+                    self.link.close();
+                    self.link.flush();
+                    self.stage = Stage::Ending;
+                    return Ok(Next::Turn);
                 }
             }
-            News::Gone => {
-                shared.give_bench(bench);
-                return Ok(());
-            }
-            News::Woken => {}
-            News::Flushed => shared.pull(link)?,
         }
-        shared.give_bench(std::mem::take(&mut bench));
-        if link.is_cut() {
-            return Ok(());
-        }
-        if link.is_closing() {
-            Box::pin(finish(link)).await;
-            return Ok(());
-        }
-        if batches >= BATCHES {
-            batches = 0;
-            tokio::task::yield_now().await;
-        }
-        news = next(shared, link, inbound, &mut bench).await;
-        if !matches!(news, News::Received) {
-            batches = 0;
-        }
-    }
-}
-
-async fn next<R: AsyncRead + Unpin>(
-    shared: &Shared,
-    link: &Link,
-    inbound: &mut Inbound<R>,
-    bench: &mut Bench,
-) -> News {
-    let mut woken = pin!(link.woken());
-    poll_fn(|cx| {
-        if woken.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(News::Woken);
-        }
-        if link.is_blocked() && link.poll_flush(cx).is_ready() {
-            return Poll::Ready(News::Flushed);
-        }
-        if !link.may_read() {
-            return Poll::Pending;
-        }
-        *bench = shared.take_bench();
-        let received = inbound.poll_receive(cx, bench);
-        if received.is_pending() {
-            shared.give_bench(std::mem::take(bench));
-        }
-        received
-    })
-    .await
-}
-
-/// Waits, not for ever, until a connection that ends has been sent everything.
-async fn finish(link: &Link) {
-    let flushed = async {
-        while !link.is_cut() && !link.is_flushed() {
-            if link.is_blocked() {
-                let mut woken = pin!(link.woken());
-                poll_fn(|cx| match link.poll_flush(cx) {
-                    Poll::Ready(_) => Poll::Ready(()),
-                    Poll::Pending => woken.as_mut().poll(cx),
-                })
-                .await;
+        let decoder = FrameDecoder::new(shared.config.jute_max_buffer);
+        let sound = cut_frames(decoder, &mut bytes, &mut tools.bench.frames);
+        let whole = !tools.bench.frames.is_empty();
+        if !sound {
+            tracing::debug!(peer = %self.link.peer, "closing a connection: a length that no frame may have");
+        } else if !bytes.is_empty() {
+            if whole {
+                self.keep(BytesMut::from(&bytes[..]));
             } else {
-                link.woken().await;
+                // Not copied again for each piece that arrives.
+                self.keep(std::mem::take(&mut bytes));
             }
         }
+        if bytes.capacity() <= KEPT {
+            tools.bench.bytes = bytes;
+        }
+        if whole {
+            self.stage = Stage::Serving;
+            shared.feed(&self.link, &mut tools.bench)?;
+            shared.deliver(&mut tools.bench);
+        }
+        match (sound, self.stage) {
+            (true, _) => Ok(Next::Nothing),
+            (false, Stage::Beginning) => Ok(Next::Burial),
+            // What came before it counts.
+            (false, _) => {
+                self.link.close();
+                Ok(Next::Turn)
+            }
+        }
+    }
+
+    fn keep(&mut self, partial: BytesMut) {
+        self.partial = Some(Box::new(partial));
+    }
+}
+
+/// What a connection begins with.
+enum First {
+    Incomplete,
+    Word(Word, Option<i64>),
+    Frame,
+}
+
+fn first_bytes(bytes: &[u8]) -> First {
+    let Some(first) = bytes.first_chunk() else {
+        return First::Incomplete;
     };
-    let _ = tokio::time::timeout(LINGER, flushed).await;
-}
-
-impl<R: AsyncRead + Unpin> Inbound<R> {
-    /// Reads once and cuts what is whole.
-    fn poll_receive(&mut self, cx: &mut Context<'_>, bench: &mut Bench) -> Poll<News> {
-        if self.partial.len() > PARTIAL_COPIED {
-            self.partial.reserve(READ);
-            let news = match ready!(poll_read(&mut self.reader, cx, &mut self.partial)) {
-                Ok(1..) => self.cut_partial(bench),
-                Ok(0) | Err(_) => News::Gone,
-            };
-            return Poll::Ready(news);
-        }
-        bench.bytes.clear();
-        bench.bytes.reserve(READ + PARTIAL_COPIED);
-        bench.bytes.extend_from_slice(&self.partial);
-        match ready!(poll_read(&mut self.reader, cx, &mut bench.bytes)) {
-            Ok(1..) => {}
-            Ok(0) | Err(_) => return Poll::Ready(News::Gone),
-        }
-        let news = cut_frames(self.decoder, &mut bench.bytes, &mut bench.frames);
-        self.partial = BytesMut::new();
-        self.partial.extend_from_slice(&bench.bytes);
-        bench.bytes.clear();
-        Poll::Ready(news)
-    }
-
-    /// Cuts what is whole of the partial frame and what came behind it.
-    fn cut_partial(&mut self, bench: &mut Bench) -> News {
-        let news = cut_frames(self.decoder, &mut self.partial, &mut bench.frames);
-        if self.partial.is_empty() {
-            self.partial = BytesMut::new();
-        }
-        news
+    match Word::parse(first) {
+        None => First::Frame,
+        Some(word) if !word.has_argument() => First::Word(word, None),
+        Some(word) => match bytes[4..].first_chunk() {
+            None => First::Incomplete,
+            Some(argument) => First::Word(word, Some(i64::from_be_bytes(*argument))),
+        },
     }
 }
 
-fn cut_frames(decoder: FrameDecoder, bytes: &mut BytesMut, frames: &mut Vec<bytes::Bytes>) -> News {
+/// Cuts every whole frame off the front. False when a length follows that no frame may have.
+fn cut_frames(decoder: FrameDecoder, bytes: &mut BytesMut, frames: &mut Vec<Bytes>) -> bool {
     loop {
         match decoder.decode(bytes) {
             Ok(Some(frame)) => frames.push(frame),
-            Ok(None) => return News::Received,
-            Err(_) => return News::BadFrame,
+            Ok(None) => return true,
+            Err(_) => return false,
         }
     }
-}
-
-fn poll_read<R: AsyncRead + Unpin>(
-    reader: &mut R,
-    cx: &mut Context<'_>,
-    into: &mut BytesMut,
-) -> Poll<io::Result<usize>> {
-    // The future is cancel safe: dropping it after one poll loses nothing.
-    Pin::new(&mut pin!(reader.read_buf(into))).poll(cx)
 }

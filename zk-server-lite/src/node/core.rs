@@ -9,8 +9,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::{Bytes, BytesMut};
 use zk_proto::Zxid;
 
+use super::alarm::{Alarm, Slot};
 use super::halt::{Failure, Halt, Halted};
-use super::link::{Flushed, Link, Sender};
+use super::link::{Flushed, Link, Transport};
 use crate::config::ServerConfig;
 use crate::faults::Faults;
 use crate::pipeline::{Append, CloseReason, ConnId, Engine};
@@ -126,6 +127,7 @@ pub(crate) struct Shared {
     core: Mutex<Core>,
     pool: Mutex<Vec<BytesMut>>,
     benches: Mutex<Vec<Bench>>,
+    pub(crate) alarm: Arc<Alarm>,
     pub(crate) clock: Clock,
     pub(crate) config: ServerConfig,
     pub(crate) halt: Halt,
@@ -133,7 +135,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: crate::four_letter::metrics::Metrics,
 }
 
-/// Room to handle one batch in, lent to a task while it does.
+/// Room to handle one batch in, lent to whoever does.
 #[derive(Debug, Default)]
 pub(crate) struct Bench {
     pub(crate) bytes: BytesMut,
@@ -142,9 +144,10 @@ pub(crate) struct Bench {
 }
 
 impl Shared {
-    pub(crate) fn new(core: Core, clock: Clock, config: ServerConfig) -> Self {
+    pub(crate) fn new(core: Core, alarm: Alarm, clock: Clock, config: ServerConfig) -> Self {
         Self {
             core: Mutex::new(core),
+            alarm: Arc::new(alarm),
             pool: Mutex::default(),
             benches: Mutex::default(),
             clock,
@@ -208,7 +211,8 @@ impl Shared {
     pub(crate) fn admit(
         &self,
         peer: SocketAddr,
-        sender: Sender,
+        slot: Slot,
+        transport: Transport,
     ) -> Result<Result<Arc<Link>, &'static str>, Halted> {
         let mut core = self.core()?;
         let (total, each) = (self.config.max_cnxns, self.config.max_client_cnxns);
@@ -222,7 +226,13 @@ impl Shared {
         *count += 1;
         let id = ConnId(core.next_conn);
         core.next_conn += 1;
-        let link = Arc::new(Link::new(id, peer, sender));
+        let link = Arc::new(Link::new(
+            id,
+            peer,
+            slot,
+            transport,
+            Arc::clone(&self.alarm),
+        ));
         core.links.insert(id, Arc::clone(&link));
         core.engine.attach(id, peer.ip(), self.clock.now());
         Ok(Ok(link))

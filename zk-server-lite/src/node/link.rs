@@ -1,59 +1,88 @@
-//! The sending side of one connection, which any thread may use.
+//! One connection as all threads see it: its transport, and its sending side, which any of them may use.
 //!
 //! Bytes are queued while the engine's lock is held, so their order is the engine's; they are written after it is released,
 //! by whichever thread finds the link idle. A thread that finds another one writing leaves its bytes to that one. When the
-//! peer does not take them, the link is *blocked*: its connection's task waits for room, and further output stays with the
-//! engine, which bounds it.
+//! peer does not take them, the link is *blocked*: the poller waits for room, and further output stays with the engine,
+//! which bounds it.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncWrite, DuplexStream, WriteHalf};
-use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::Notify;
+use mio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
+use super::alarm::{Alarm, Slot};
 use crate::pipeline::ConnId;
 
-/// Where bytes go.
+/// Where bytes come from and go.
 #[derive(Debug)]
-pub(crate) enum Sender {
-    /// A socket.
-    Tcp(OwnedWriteHalf),
+pub(crate) enum Transport {
+    /// A socket that the poller is told about when there is something to read or room to write.
+    Tcp(TcpStream),
     /// A pipe inside the process.
-    Duplex(Mutex<WriteHalf<DuplexStream>>),
+    Pipe(Box<Pipe>),
 }
 
-impl Sender {
-    /// Writes what can be written now. With a waker that does nothing this is a plain attempt.
-    fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+/// The server's end of a pipe.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    stream: Mutex<DuplexStream>,
+    /// Makes the poller look, whoever tried in vain.
+    waker: Waker,
+}
+
+/// Who calls the poller when a pipe has bytes or room.
+#[derive(Debug)]
+struct PipeWaker {
+    alarm: Arc<Alarm>,
+    slot: Slot,
+}
+
+impl Wake for PipeWaker {
+    fn wake(self: Arc<Self>) {
+        self.alarm.call(self.slot);
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.alarm.call(self.slot);
+    }
+}
+
+impl Transport {
+    pub(crate) fn pipe(stream: DuplexStream, alarm: Arc<Alarm>, slot: Slot) -> Self {
+        Self::Pipe(Box::new(Pipe {
+            stream: Mutex::new(stream),
+            waker: Arc::new(PipeWaker { alarm, slot }).into(),
+        }))
+    }
+
+    /// Reads what is there. [`io::ErrorKind::WouldBlock`] when nothing is: then the poller will hear of it.
+    fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(half) => loop {
-                match half.try_write(bytes) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        match half.as_ref().poll_write_ready(cx) {
-                            Poll::Ready(Ok(())) => {}
-                            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                            Poll::Pending => return Poll::Pending,
-                        }
-                    }
-                    done => return Poll::Ready(done),
+            Self::Tcp(stream) => (&*stream).read(into),
+            Self::Pipe(pipe) => {
+                let mut into = ReadBuf::new(into);
+                let mut cx = Context::from_waker(&pipe.waker);
+                match Pin::new(&mut *lock(&pipe.stream)).poll_read(&mut cx, &mut into) {
+                    Poll::Ready(done) => done.map(|()| into.filled().len()),
+                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
                 }
-            },
-            Self::Duplex(half) => Pin::new(&mut *lock(half)).poll_write(cx, bytes),
+            }
         }
     }
 
-    /// One attempt, registering nobody. A socket's waker belongs to its task, so this must not replace it.
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    /// Writes what can be written now, as [`read`](Self::read).
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(half) => half.try_write(bytes),
-            Self::Duplex(_) => {
-                match self.poll_write(&mut Context::from_waker(Waker::noop()), bytes) {
+            Self::Tcp(stream) => (&*stream).write(bytes),
+            Self::Pipe(pipe) => {
+                let mut cx = Context::from_waker(&pipe.waker);
+                match Pin::new(&mut *lock(&pipe.stream)).poll_write(&mut cx, bytes) {
                     Poll::Ready(done) => done,
                     Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
                 }
@@ -92,7 +121,8 @@ pub(crate) enum Flushed {
 pub(crate) struct Link {
     pub(crate) id: ConnId,
     pub(crate) peer: SocketAddr,
-    sender: Sender,
+    slot: Slot,
+    transport: Transport,
     out: Mutex<Out>,
     blocked: AtomicBool,
     /// As the engine said last.
@@ -102,23 +132,43 @@ pub(crate) struct Link {
     held: AtomicBool,
     /// Nothing more is queued: a fault hook swallowed a reply.
     muted: AtomicBool,
-    wake: Notify,
+    /// The poller was called and has not looked yet.
+    called: AtomicBool,
+    alarm: Arc<Alarm>,
 }
 
 impl Link {
-    pub(crate) fn new(id: ConnId, peer: SocketAddr, sender: Sender) -> Self {
+    pub(crate) fn new(
+        id: ConnId,
+        peer: SocketAddr,
+        slot: Slot,
+        transport: Transport,
+        alarm: Arc<Alarm>,
+    ) -> Self {
         Self {
             id,
             peer,
-            sender,
+            slot,
+            transport,
             out: Mutex::default(),
             blocked: AtomicBool::new(false),
             may_read: AtomicBool::new(true),
             end: AtomicU8::new(OPEN),
             held: AtomicBool::new(false),
             muted: AtomicBool::new(false),
-            wake: Notify::new(),
+            called: AtomicBool::new(false),
+            alarm,
         }
+    }
+
+    /// Whether readiness is not told for it: it is tried whenever the poller is called.
+    pub(crate) fn is_pipe(&self) -> bool {
+        matches!(self.transport, Transport::Pipe(_))
+    }
+
+    /// Reads once, for the poller.
+    pub(crate) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.transport.read(into)
     }
 
     /// Queues bytes. Called with the engine's lock held.
@@ -134,29 +184,25 @@ impl Link {
         }
     }
 
-    /// Sends what is queued, as far as the peer takes it.
+    /// Sends what is queued, as far as the peer takes it. A link that is blocked stays so.
     pub(crate) fn flush(&self) -> Flushed {
-        self.send(|bytes| self.sender.try_write(bytes))
-    }
-
-    /// As [`flush`](Self::flush), for the connection's own task, which is woken when there is room again.
-    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Flushed> {
-        let would_block = || io::Error::from(io::ErrorKind::WouldBlock);
-        self.blocked.store(false, Ordering::Release);
-        let flushed = self.send(|bytes| match self.sender.poll_write(cx, bytes) {
-            Poll::Ready(done) => done,
-            Poll::Pending => Err(would_block()),
-        });
-        match flushed {
-            Flushed::Blocked => Poll::Pending,
-            done => Poll::Ready(done),
-        }
-    }
-
-    fn send(&self, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> Flushed {
-        if self.blocked.load(Ordering::Acquire) {
+        if self.is_blocked() {
             return Flushed::Blocked;
         }
+        let flushed = self.send();
+        if flushed == Flushed::Blocked {
+            self.nudge();
+        }
+        flushed
+    }
+
+    /// As [`flush`](Self::flush), for the poller, which knows of room that there may be again.
+    pub(crate) fn flush_blocked(&self) -> Flushed {
+        self.blocked.store(false, Ordering::Release);
+        self.send()
+    }
+
+    fn send(&self) -> Flushed {
         if self.held.load(Ordering::Acquire) {
             return Flushed::Elsewhere;
         }
@@ -169,7 +215,7 @@ impl Link {
             let mut bytes = std::mem::take(&mut out.queued);
             out.writing = true;
             drop(out);
-            let done = write_all(&mut bytes, &mut write);
+            let done = self.write_all(&mut bytes);
             out = lock(&self.out);
             out.writing = false;
             match done {
@@ -178,8 +224,6 @@ impl Link {
                     bytes.extend_from_slice(&out.queued);
                     out.queued = bytes;
                     self.blocked.store(true, Ordering::Release);
-                    drop(out);
-                    self.wake.notify_one();
                     return Flushed::Blocked;
                 }
                 Err(error) => {
@@ -193,7 +237,7 @@ impl Link {
         }
         drop(out);
         if self.is_closing() {
-            self.wake.notify_one();
+            self.nudge();
         }
         Flushed::All(spent)
     }
@@ -211,13 +255,13 @@ impl Link {
     /// Ends the connection once its output is sent.
     pub(crate) fn close(&self) {
         self.end.fetch_max(CLOSING, Ordering::AcqRel);
-        self.wake.notify_one();
+        self.nudge();
     }
 
     /// Ends the connection, whatever is unsent.
     pub(crate) fn cut(&self) {
         self.end.fetch_max(CUT, Ordering::AcqRel);
-        self.wake.notify_one();
+        self.nudge();
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -228,10 +272,10 @@ impl Link {
         self.end.load(Ordering::Acquire) == CUT
     }
 
-    /// Notes whether the engine wants this connection read; wakes its task if it now does.
+    /// Notes whether the engine wants this connection read; calls the poller if it now does.
     pub(crate) fn allow_reading(&self, allowed: bool) {
         if self.may_read.swap(allowed, Ordering::AcqRel) != allowed && allowed {
-            self.wake.notify_one();
+            self.nudge();
         }
     }
 
@@ -249,37 +293,36 @@ impl Link {
         self.muted.store(true, Ordering::Release);
     }
 
-    /// Waits until somebody has news for the connection's task.
-    pub(crate) fn woken(&self) -> tokio::sync::futures::Notified<'_> {
-        self.wake.notified()
-    }
-
-    /// Makes the connection's task look at its state again.
+    /// Makes the poller look at this connection.
     pub(crate) fn nudge(&self) {
-        self.wake.notify_one();
-    }
-}
-
-/// True when all is written; false when the peer takes no more now.
-fn write_all(
-    bytes: &mut BytesMut,
-    write: &mut impl FnMut(&[u8]) -> io::Result<usize>,
-) -> io::Result<bool> {
-    let mut at = 0;
-    while at < bytes.len() {
-        match write(&bytes[at..]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => at += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                bytes.advance(at);
-                return Ok(false);
-            }
-            Err(error) => return Err(error),
+        if !self.called.swap(true, Ordering::AcqRel) {
+            self.alarm.call(self.slot);
         }
     }
-    bytes.clear();
-    Ok(true)
+
+    /// The poller looks: whatever changes from now on is another call.
+    pub(crate) fn looked_at(&self) {
+        self.called.swap(false, Ordering::AcqRel);
+    }
+
+    /// True when all is written; false when the peer takes no more now.
+    fn write_all(&self, bytes: &mut BytesMut) -> io::Result<bool> {
+        let mut at = 0;
+        while at < bytes.len() {
+            match self.transport.write(&bytes[at..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => at += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    bytes.advance(at);
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.clear();
+        Ok(true)
+    }
 }
 
 /// These locks guard plain values that no panic leaves half changed.
