@@ -169,13 +169,16 @@ impl Shared {
         })
     }
 
-    /// Closes what is left of the connections once their tasks are gone. Sockets have two halves, and whoever embeds the
-    /// server may hold on to this long after it has failed: its clients must not wait for that.
+    /// Closes what is left of the connections once the poller is gone. Whoever embeds the server may hold on to this long
+    /// after it has failed: its clients must not wait for that.
     pub(crate) fn hang_up(&self) {
         // Also when somebody panicked: nothing is done with the engine.
         let mut core = lock(&self.core);
         core.links.clear();
         core.per_address.clear();
+        drop(core);
+        // Pipes that came too late to be taken up.
+        self.alarm.take(&mut Vec::new(), &mut Vec::new());
     }
 
     pub(crate) fn into_core(self) -> Option<Core> {
