@@ -37,7 +37,7 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> Time {
-        Time(self.start.elapsed())
+        Time::after(self.start.elapsed())
     }
 }
 

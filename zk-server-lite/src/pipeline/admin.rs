@@ -165,7 +165,7 @@ impl Engine {
     pub fn connections(&self) -> impl Iterator<Item = ConnectionInfo> {
         self.conns.iter().map(|(conn, state)| ConnectionInfo {
             conn: *conn,
-            session: state.session,
+            session: state.session(),
             timeout_ms: state.timeout_ms,
             queued: state.queue.len(),
             received: state.received,
@@ -175,7 +175,7 @@ impl Engine {
             last_cxid: state.last_cxid,
             last_zxid: state.last_zxid,
             last_response: state.last_response,
-            last_latency: state.last_latency,
+            last_latency: state.last_latency.into(),
             latency: state.latency,
         })
     }
@@ -208,7 +208,7 @@ impl Engine {
 
     /// Paths of the data table and the sessions that watch them.
     pub fn watches_by_path(&self) -> BTreeMap<String, Vec<SessionId>> {
-        let session = |conn: ConnId| self.conns.get(&conn).and_then(|state| state.session);
+        let session = |conn: ConnId| self.conns.get(&conn).and_then(|state| state.session());
         let named = |(path, conns): (&str, Vec<ConnId>)| {
             (
                 path.to_owned(),

@@ -1,6 +1,7 @@
 //! What the engine keeps of one connection.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -8,6 +9,7 @@ use zk_proto::{ErrorCode, Id, OpCode, SessionId, Xid, Zxid};
 
 use super::admin::Latency;
 use crate::time::Time;
+use crate::tree::acl::ip_identity;
 
 /// Why a connection is to be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,13 +60,14 @@ pub(super) struct Answer {
 
 #[derive(Debug)]
 pub(super) struct Conn {
-    pub(super) session: Option<SessionId>,
+    /// 0 without one, as on the wire.
+    session: SessionId,
     /// The negotiated timeout in milliseconds; meaningful with a session.
     pub(super) timeout_ms: i32,
     pub(super) handshaken: bool,
     /// Whether the connect request had the read-only byte, so that the response has it too.
     pub(super) wants_read_only: bool,
-    /// Who it is: its address, and what auth packets added.
+    /// Who it is: its address, and what auth packets added. Shared with others that have no more than their address.
     pub(super) ids: Arc<[Id]>,
     pub(super) queue: VecDeque<Item>,
     /// Bytes of the reads in the queue.
@@ -81,14 +84,14 @@ pub(super) struct Conn {
     pub(super) last_cxid: Xid,
     pub(super) last_zxid: Zxid,
     pub(super) last_response: Time,
-    pub(super) last_latency: u64,
+    pub(super) last_latency: u32,
     pub(super) latency: Latency,
 }
 
 impl Conn {
     pub(super) fn new(ids: Arc<[Id]>, now: Time) -> Self {
         Self {
-            session: None,
+            session: SessionId(0),
             timeout_ms: 0,
             handshaken: false,
             wants_read_only: false,
@@ -109,5 +112,59 @@ impl Conn {
             last_latency: 0,
             latency: Latency::default(),
         }
+    }
+
+    pub(super) fn session(&self) -> Option<SessionId> {
+        (self.session != SessionId(0)).then_some(self.session)
+    }
+
+    pub(super) fn set_session(&mut self, session: SessionId) {
+        self.session = session;
+    }
+}
+
+/// What connections are by their address alone: one list for all of the same address.
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    lists: BTreeMap<IpAddr, Arc<[Id]>>,
+    /// How many may be there before those that nobody uses are looked for.
+    room: usize,
+}
+
+impl Addresses {
+    /// Lists kept without looking whether they are used.
+    const ROOM: usize = 64;
+
+    pub(super) fn identities(&mut self, peer: IpAddr) -> Arc<[Id]> {
+        if self.lists.len() >= self.room {
+            self.lists.retain(|_, list| Arc::strong_count(list) > 1);
+            // Not again before as many came as there are, so the search costs each of them a constant.
+            self.room = (2 * self.lists.len()).max(Self::ROOM);
+        }
+        let list = self
+            .lists
+            .entry(peer)
+            .or_insert_with(|| [ip_identity(peer)].into());
+        Arc::clone(list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn an_address_has_one_list_as_long_as_somebody_uses_it() {
+        let mut addresses = Addresses::default();
+        let address = |number: u32| IpAddr::V4(Ipv4Addr::from_bits(number));
+        let kept = addresses.identities(address(0));
+        for number in 1..10_000 {
+            let ids = addresses.identities(address(number));
+            assert_eq!(ids[0].id, address(number).to_string());
+        }
+        assert!(addresses.lists.len() <= Addresses::ROOM);
+        assert!(Arc::ptr_eq(&kept, &addresses.identities(address(0))));
     }
 }

@@ -65,7 +65,7 @@ impl Engine {
             wall_ms,
         );
         if let Some(state) = self.conns.get_mut(&conn) {
-            state.session = Some(session);
+            state.set_session(session);
             state.queue.push_back(Item::Write(zxid));
         }
     }
@@ -87,7 +87,7 @@ impl Engine {
             self.close(old, CloseReason::SessionMoved);
         }
         if let Some(state) = self.conns.get_mut(&conn) {
-            state.session = Some(session);
+            state.set_session(session);
         }
         self.connect_response(conn, Some(session));
     }

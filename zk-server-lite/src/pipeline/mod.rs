@@ -47,7 +47,7 @@ use crate::session::tracker::SessionTracker;
 use crate::time::Time;
 use crate::tree::watches::Watches;
 use crate::tree::{Change, DataTree};
-use conn::Conn;
+use conn::{Addresses, Conn};
 use outstanding::{Outstanding, Pending};
 
 /// Bytes of transactions in process above which busy connections are not read.
@@ -140,6 +140,7 @@ pub struct Engine {
     watches: Watches,
     /// Boxed: the nodes of a tree that is filled in order are half empty.
     conns: BTreeMap<ConnId, Box<Conn>>,
+    addresses: Addresses,
     /// The connection each session is attached by.
     owners: BTreeMap<SessionId, ConnId>,
     /// Transactions prepared and not applied, oldest first.
@@ -186,6 +187,7 @@ impl Engine {
             tracker,
             watches: Watches::default(),
             conns: BTreeMap::new(),
+            addresses: Addresses::default(),
             owners: BTreeMap::new(),
             outstanding: VecDeque::new(),
             changes: Outstanding::default(),
@@ -215,15 +217,14 @@ impl Engine {
 
     /// A connection was accepted.
     pub fn attach(&mut self, conn: ConnId, peer: IpAddr, now: Time) {
-        let ids = [crate::tree::acl::ip_identity(peer)];
-        self.conns
-            .insert(conn, Box::new(Conn::new(ids.into(), now)));
+        let ids = self.addresses.identities(peer);
+        self.conns.insert(conn, Box::new(Conn::new(ids, now)));
     }
 
     /// A connection is gone. Its session lives on; its watches do not.
     pub fn detach(&mut self, conn: ConnId) {
         if let Some(gone) = self.conns.remove(&conn)
-            && let Some(session) = gone.session
+            && let Some(session) = gone.session()
             && self.owners.get(&session) == Some(&conn)
         {
             self.owners.remove(&session);
@@ -338,7 +339,7 @@ impl Engine {
             state.close.get_or_insert(reason);
             state.queue.clear();
             state.queued_bytes = 0;
-            if let Some(session) = state.session
+            if let Some(session) = state.session()
                 && self.owners.get(&session) == Some(&conn)
             {
                 self.owners.remove(&session);

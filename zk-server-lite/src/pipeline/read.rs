@@ -23,7 +23,7 @@ impl Engine {
         let Ok(header) = RequestHeader::decode(&mut reader) else {
             return;
         };
-        let Some(session) = self.conns.get(&conn).and_then(|state| state.session) else {
+        let Some(session) = self.conns.get(&conn).and_then(|state| state.session()) else {
             return;
         };
         self.answered(conn, header.op, received, now);
@@ -153,7 +153,7 @@ impl Engine {
                 let session = self
                     .conns
                     .get(&conn)
-                    .and_then(|state| state.session)
+                    .and_then(|state| state.session())
                     .unwrap_or_default();
                 let paths = self
                     .tree

@@ -41,7 +41,7 @@ impl Engine {
             self.close(conn, CloseReason::BadFrame);
             return;
         };
-        let (timeout_ms, Some(session)) = (state.timeout_ms, state.session) else {
+        let (timeout_ms, Some(session)) = (state.timeout_ms, state.session()) else {
             // A session is being refused or made: only the latter goes on, and it has an id by then.
             return;
         };
@@ -200,7 +200,7 @@ impl Engine {
         if let Some(state) = self.conns.get_mut(&conn) {
             state.last_op = op;
             state.last_response = now;
-            state.last_latency = latency;
+            state.last_latency = u32::try_from(latency).unwrap_or(u32::MAX);
             state.latency.add(latency);
         }
     }
