@@ -144,19 +144,26 @@ impl Client {
 
     /// How much longer the session can be relied on without word from a server. Zero means doubt: what hangs on the session
     /// must be looked at again, or done no more, whatever [`state`](Self::state) still shows after a pause of the process.
-    /// Zero, too, while no session is attached to a server.
+    /// Zero, too, while the session is not attached to a server, or to one that is cut off from its ensemble: there the others
+    /// may end it unseen.
     ///
     /// Two things end it, whichever comes first. The server may end the session a whole timeout after it last heard from
     /// this client; all that is known of that moment is that it was not before the newest request (or ping) that is
     /// answered was *sent*. An answer that was long on its way leaves less, and one that took the whole timeout nothing. And
     /// after two thirds of the timeout without a word the connection counts as dead.
     ///
-    /// This is not a fence. The clocks of both sides are taken to run at one speed, and a follower that is cut off from its
+    /// This is not a fence. The clocks of both sides are taken to run at one speed (that of a machine that sleeps stands
+    /// still), and a follower that is cut off from its
     /// leader answers for a while (`syncLimit`) in a session that the leader is about to end. What must never be done twice
     /// needs the lock node's `czxid` checked where it is done.
     pub fn trusted_for(&self) -> Duration {
         match self.with_state(Trust::remaining) {
-            (SessionState::Connected { .. }, remaining) => remaining,
+            (
+                SessionState::Connected {
+                    read_only: false, ..
+                },
+                remaining,
+            ) => remaining,
             _ => Duration::ZERO,
         }
     }

@@ -254,6 +254,11 @@ async fn fs_c17_from_a_read_only_server_to_one_that_takes_writes() {
         }
     );
     client.exists("/").await.unwrap();
+    let unseen = client.trusted_for();
+    assert!(
+        unseen.is_zero(),
+        "the others may end the session: {unseen:?}"
+    );
     let (_, watch) = client.exists("/a").watch().await.unwrap();
     // What took place on the other side of the cut: its first session has another number.
     full.accept(true);
@@ -268,6 +273,7 @@ async fn fs_c17_from_a_read_only_server_to_one_that_takes_writes() {
         Some(session),
         "what it gave out is unknown here"
     );
+    assert!(!client.trusted_for().is_zero());
     // The watch has come along.
     client.create("/a", "").await.unwrap();
     let event = tokio::time::timeout(Duration::from_secs(10), watch)
