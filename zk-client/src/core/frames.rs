@@ -59,6 +59,9 @@ impl<S: Slot> SessionCore<S> {
                 timeout_ms,
                 read_only,
             } => {
+                if session.id.0 == 0 {
+                    return Err("a session without a number");
+                }
                 let asked = self.session.as_ref().filter(|_| self.seen_writable);
                 if asked.is_some_and(|asked| asked.id != session.id) {
                     return Err("another session than the one asked for");

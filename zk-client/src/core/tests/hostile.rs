@@ -37,7 +37,9 @@ fn fs_c14_what_no_server_says_drops_the_connection() {
 
 #[test]
 fn fs_c14_a_broken_welcome_is_no_session() {
-    for bytes in [&b"\0\0\0\x02hi"[..], &welcome(SessionId(0), 0, false)] {
+    let without_a_number = welcome(SessionId(0), T, false);
+    let refused = welcome(SessionId(0), 0, false);
+    for bytes in [&b"\0\0\0\x02hi"[..], &refused, &without_a_number] {
         let mut script = Script::new(config(1));
         script.greet();
         script.log.clear();
