@@ -547,12 +547,14 @@ impl<S: Slot> SessionCore<S> {
             return;
         }
         self.closing = Some(now.plus(patience_ms));
-        match self.phase {
+        match &mut self.phase {
             Phase::Live { .. } => {
                 self.send_unsent(now);
                 self.send_close(now);
             }
-            // There is a session, but no connection: attach once more to end it, as long as a close may take.
+            // There is a session, but no connection: attach once more to end it, as long as a close may take. That may be
+            // shorter than the wait before the next attempt.
+            Phase::Waiting { until } if self.session.is_some() => *until = now,
             _ if self.session.is_some() => {}
             _ => self.finish(End::Closed { confirmed: true }),
         }

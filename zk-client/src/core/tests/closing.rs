@@ -25,6 +25,28 @@ fn fs_c16_close_goes_behind_what_was_submitted() {
 }
 
 #[test]
+fn fs_c16_close_does_not_sit_out_the_wait_between_attempts() {
+    for input in [Input::Close, Input::LetGo] {
+        let mut script = Script::live(Config {
+            jitter_ms: 0,
+            ..config(1)
+        });
+        script.lose();
+        for _ in 0..3 {
+            script.until_connect();
+            script.lose();
+        }
+        let left = script.core.next_deadline().unwrap().0 - script.now;
+        assert!(left >= 400, "{left}");
+        script.input(input);
+        let closed_at = script.now;
+        script.attach(SESSION);
+        assert_eq!(script.now, closed_at);
+        assert_eq!(script.ops(), [OpCode::CLOSE_SESSION]);
+    }
+}
+
+#[test]
 fn fs_c16_close_does_not_wait_for_ever() {
     // Nobody answers.
     let mut script = Script::live(config(1));
