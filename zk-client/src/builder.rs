@@ -265,6 +265,8 @@ impl ClientBuilder {
         };
         let origin = Instant::now();
         let (mailbox, mailbox_end) = mpsc::channel(MAILBOX);
+        // Unbounded, because `Drop` cannot wait: an entry for each watch that is given up, each close, and each connect that
+        // ran out of patience. The task waits for nothing before it takes them.
         let (control, control_end) = mpsc::unbounded_channel();
         let (state_sender, state) = watch::channel(SessionState::Connecting);
         let (changes, _) = broadcast::channel(KEPT_EVENTS);

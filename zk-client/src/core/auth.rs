@@ -65,7 +65,7 @@ impl<S> Credentials<S> {
 
     /// A new connection: all of them, in the order in which they were added.
     pub(crate) fn replay(&mut self, out: &mut BytesMut) {
-        self.unanswered.clear();
+        self.connection_lost();
         for index in 0..self.all.len() {
             self.put(index, out);
         }
@@ -93,6 +93,16 @@ impl<S> Credentials<S> {
     pub(crate) fn answered(&mut self) -> Option<Vec<S>> {
         let index = self.unanswered.pop_front()?;
         Some(std::mem::take(&mut self.all[index].waiting))
+    }
+
+    /// How many are sent on this connection and not answered.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.unanswered.len()
+    }
+
+    /// The connection is gone, and with it all answers.
+    pub(crate) fn connection_lost(&mut self) {
+        self.unanswered.clear();
     }
 
     /// Whether somebody waits.

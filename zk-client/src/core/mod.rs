@@ -271,7 +271,9 @@ impl<S: Slot> SessionCore<S> {
 
     /// Whether more requests should be given in; more are taken all the same.
     pub(crate) fn has_room(&self) -> bool {
-        self.requests.has_room() && self.out.len() < FULL_BYTES
+        self.requests.has_room()
+            && self.credentials.unanswered() < self.config.max_in_flight
+            && self.out.len() < FULL_BYTES
     }
 
     /// Requests that are sent and not answered.
@@ -608,6 +610,7 @@ impl<S: Slot> SessionCore<S> {
         }
         self.out.clear();
         self.keepalive.connection_lost();
+        self.credentials.connection_lost();
         self.watches.connection_lost();
         let sent = self.requests.take_sent();
         let lost = sent
@@ -671,6 +674,7 @@ impl<S: Slot> SessionCore<S> {
         self.outputs.push_back(Output::Disconnect { lost: true });
         self.out.clear();
         self.keepalive.connection_lost();
+        self.credentials.connection_lost();
         let told = self.watches.end(end.keeper_state());
         self.deliver(told);
         let sent = self.requests.take_sent();

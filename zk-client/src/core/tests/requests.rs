@@ -102,6 +102,33 @@ fn fs_c18_nothing_overtakes_a_lost_request() {
 }
 
 #[test]
+fn there_is_a_bound_to_credentials_that_nobody_answers() {
+    let mut script = Script::live(Config {
+        max_in_flight: 2,
+        ..config(1)
+    });
+    let add = |script: &mut Script, number: u32| {
+        script.input(Input::AddAuth {
+            scheme: "digest".to_owned(),
+            auth: Bytes::from(number.to_string()).into(),
+            slot: Caller(number, false),
+        });
+    };
+    add(&mut script, 51);
+    assert!(script.core.has_room());
+    add(&mut script, 52);
+    assert!(!script.core.has_room());
+    script.receive(&reply(-4, 0, ErrorCode::OK));
+    assert!(script.core.has_room());
+    add(&mut script, 53);
+    script.lose();
+    assert!(
+        script.core.has_room(),
+        "they wait for nothing on the wire now"
+    );
+}
+
+#[test]
 fn there_is_a_bound_to_what_is_on_the_wire() {
     let mut script = Script::live(Config {
         max_in_flight: 2,
