@@ -20,7 +20,7 @@ use crate::net::{accept, poller};
 use crate::node::core::{Clock, Core, Journal, MemoryJournal, Shared, wall_ms};
 use crate::node::disk::{self, Store};
 use crate::node::halt::Failure;
-use crate::node::ticker;
+use crate::node::{purge, ticker};
 use crate::pipeline::{Database, Engine};
 use crate::storage::{Disk, RealDisk, SessionSecret};
 
@@ -515,8 +515,8 @@ fn run(
         if let Some(store) = &store
             && shared.config.purge_interval_hours > 0
         {
-            let purge = Arc::new(store.purger(shared.config.purge_retain));
-            tokio::spawn(purge_regularly(Arc::clone(&shared), purge));
+            let purge = store.purger(shared.config.purge_retain);
+            tokio::spawn(purge::run(Arc::clone(&shared), purge));
         }
         if ready.send(Ok(up)).is_err() {
             shared.halt.stop();
@@ -540,21 +540,6 @@ fn run(
         database: core.into_engine().into_database(),
         secret,
     })
-}
-
-async fn purge_regularly(shared: Arc<Shared>, purge: Arc<impl Fn() + Send + Sync + 'static>) {
-    let _guard = shared.halt.guard("purge");
-    let hours = shared.config.purge_interval_hours;
-    let interval = Duration::from_secs(hours.saturating_mul(3600));
-    loop {
-        let purge = Arc::clone(&purge);
-        // It logs its own errors; the thread that ran it matters to nobody.
-        let _ = tokio::task::spawn_blocking(move || purge()).await;
-        tokio::select! {
-            () = shared.halt.token().cancelled() => return,
-            () = tokio::time::sleep(interval) => {}
-        }
-    }
 }
 
 /// Everything a server needs before it serves.

@@ -373,6 +373,30 @@ fn purge_keeps_what_the_oldest_kept_snapshot_needs() {
 }
 
 #[test]
+fn purge_makes_durable_what_it_keeps_before_it_removes_anything() {
+    let disk = empty();
+    for zxid in 0..4 {
+        write_snapshot(
+            &disk,
+            Path::new(SNAP),
+            Zxid(zxid),
+            Compression::None,
+            &initial(),
+            true,
+        )
+        .unwrap();
+    }
+    // As if its writer were just about to force the directory.
+    let newest = Path::new("/snap/snapshot.3");
+    let unforced = Path::new("/snap/snapshot.4");
+    disk.rename(newest, unforced).unwrap();
+    let removed = purge(&disk, Path::new(SNAP), Path::new(LOG), 3).unwrap();
+    assert_eq!(removed, [Path::new("/snap/snapshot.0")]);
+    let left = disk.crash(Crash::LoseAll).list(Path::new(SNAP)).unwrap();
+    assert!(left.contains(&"snapshot.4".to_owned()), "{left:?}");
+}
+
+#[test]
 fn epochs_survive_and_are_checked() {
     let disk = empty();
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());

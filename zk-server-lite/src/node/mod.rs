@@ -10,4 +10,5 @@ pub(crate) mod core;
 pub(crate) mod disk;
 pub(crate) mod halt;
 pub(crate) mod link;
+pub(crate) mod purge;
 pub(crate) mod ticker;

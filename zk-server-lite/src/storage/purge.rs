@@ -64,12 +64,19 @@ pub fn purge(
         .iter()
         .filter(|(first, _)| needed.is_some_and(|needed| *first < needed))
         .map(|(_, name)| log_dir.join(name));
-    // Snapshots first: a crash in between leaves logs too many, never a snapshot without its log.
+    // Snapshots first, durably: a crash in between leaves logs too many, never a snapshot without its log. And before
+    // anything goes, what is kept in its stead must be there to stay: the newest snapshot may just have got its name.
     let mut removed = Vec::new();
-    for path in old_snapshots.chain(old_logs) {
-        disk.remove(&path)
-            .map_err(StorageError::io("remove", &path))?;
-        removed.push(path);
+    for old in [old_snapshots.collect::<Vec<_>>(), old_logs.collect()] {
+        if !old.is_empty() {
+            disk.sync_dir(snap_dir)
+                .map_err(StorageError::io("force", snap_dir))?;
+        }
+        for path in old {
+            disk.remove(&path)
+                .map_err(StorageError::io("remove", &path))?;
+            removed.push(path);
+        }
     }
     Ok(removed)
 }

@@ -46,6 +46,7 @@ pub(crate) enum Call {
     /// What it covers is lost for good, though the next one succeeds: as on Linux.
     Force,
     Rename,
+    Remove,
 }
 
 #[derive(Debug)]
@@ -61,6 +62,8 @@ struct Rule {
 struct Rules {
     failing: Vec<Rule>,
     held: Option<(Role, Call)>,
+    /// Calls of that kind that still pass.
+    passing: usize,
     /// Calls that stand still now.
     waiting: usize,
     failed: usize,
@@ -97,7 +100,14 @@ impl FailingDisk {
 
     /// Calls of this kind stand still until [`release`](Self::release).
     pub(crate) fn hold(&self, role: Role, call: Call) {
-        self.shared.rules().held = Some((role, call));
+        self.hold_after(0, role, call);
+    }
+
+    /// As [`hold`](Self::hold), after so many have passed.
+    pub(crate) fn hold_after(&self, passing: usize, role: Role, call: Call) {
+        let mut rules = self.shared.rules();
+        rules.held = Some((role, call));
+        rules.passing = passing;
     }
 
     pub(crate) fn release(&self) {
@@ -147,7 +157,9 @@ impl Shared {
     fn check(&self, role: Option<Role>, call: Call) -> io::Result<()> {
         let Some(role) = role else { return Ok(()) };
         let mut rules = self.rules();
-        if rules.held == Some((role, call)) {
+        if rules.held == Some((role, call)) && rules.passing > 0 {
+            rules.passing -= 1;
+        } else if rules.held == Some((role, call)) {
             rules.waiting += 1;
             self.changed.notify_all();
             // Not for ever: a test that failed meanwhile has to end too.
@@ -194,6 +206,7 @@ impl Disk for FailingDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        self.shared.check(Role::of(path), Call::Remove)?;
         self.memory.remove(path)
     }
 
