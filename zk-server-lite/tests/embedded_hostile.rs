@@ -48,7 +48,7 @@ impl Witness {
 }
 
 #[test]
-fn m1_lengths_that_no_frame_has_end_the_connection() {
+fn fs_m1_lengths_that_no_frame_has_end_the_connection() {
     let server = start(|_| ());
     let address = server.addr().unwrap();
     let mut witness = Witness::new(address);
@@ -76,7 +76,7 @@ fn m1_lengths_that_no_frame_has_end_the_connection() {
 }
 
 #[test]
-fn m1_rubbish_of_every_kind_ends_the_connection_or_is_answered() {
+fn fs_m1_rubbish_of_every_kind_ends_the_connection_or_is_answered() {
     let server = start(|config| config.sessionless_timeout = Duration::from_millis(300));
     let address = server.addr().unwrap();
     let mut witness = Witness::new(address);
@@ -103,7 +103,7 @@ fn m1_rubbish_of_every_kind_ends_the_connection_or_is_answered() {
 }
 
 #[test]
-fn m3_every_opcode_with_every_cut_of_a_body() {
+fn fs_m3_every_opcode_with_every_cut_of_a_body() {
     let server = start(|_| ());
     let address = server.addr().unwrap();
     let mut witness = Witness::new(address);
@@ -134,7 +134,7 @@ fn m3_every_opcode_with_every_cut_of_a_body() {
 }
 
 #[test]
-fn m9_silent_slow_and_half_open_connections_cost_their_limits_only() {
+fn fs_m9_silent_slow_and_half_open_connections_cost_their_limits_only() {
     let server = start(|config| {
         config.sessionless_timeout = Duration::from_millis(400);
         config.max_client_cnxns = 150;
@@ -179,7 +179,7 @@ fn m9_silent_slow_and_half_open_connections_cost_their_limits_only() {
 }
 
 #[test]
-fn m10_a_reader_that_never_reads_is_not_read_either_and_then_expires() {
+fn fs_m10_a_reader_that_never_reads_is_not_read_either_and_then_expires() {
     let server = start(|config| {
         config.tick_ms = 100;
         config.min_session_timeout = Some(500);
@@ -230,7 +230,7 @@ fn resident_kib() -> u64 {
 }
 
 #[test]
-fn m10_timeouts_out_of_range_are_clamped() {
+fn fs_m10_timeouts_out_of_range_are_clamped() {
     let server = start(|_| ());
     let address = server.addr().unwrap();
     for (asked, given) in [
@@ -245,7 +245,7 @@ fn m10_timeouts_out_of_range_are_clamped() {
 }
 
 #[test]
-fn m6_a_foreign_session_is_neither_given_nor_disturbed() {
+fn fs_m6_a_foreign_session_is_neither_given_nor_disturbed() {
     let server = start(|_| ());
     let address = server.addr().unwrap();
     let (mut owner, session) = Raw::session(address, 10_000);
@@ -259,7 +259,7 @@ fn m6_a_foreign_session_is_neither_given_nor_disturbed() {
 }
 
 #[test]
-fn m11_a_flood_of_words_harms_nobody() {
+fn fs_m11_a_flood_of_words_harms_nobody() {
     let server = start(|_| ());
     let address = server.addr().unwrap();
     let mut witness = Witness::new(address);
