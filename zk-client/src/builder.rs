@@ -13,6 +13,7 @@ use zk_proto::session::Secret;
 
 use crate::client::{Client, Shared, WeakClient};
 use crate::core::{Config, SessionCore, Time};
+use crate::driver::lane::lane;
 use crate::driver::transport::{Connector, Transport};
 use crate::driver::{Driver, Ends, Publisher};
 use crate::error::{Error, ErrorKind, Outcome};
@@ -26,9 +27,9 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 /// Servers do not bound their replies; a node of the default limit fits many times, and so does a long list of children.
 const MAX_FRAME: usize = 64 << 20;
-/// Enough to keep any connection busy; a full mailbox makes callers wait.
+/// Enough to keep any connection busy; a full lane makes callers wait.
 const MAX_IN_FLIGHT: usize = 4096;
-const MAILBOX: usize = 1024;
+const WAITING: usize = 1024;
 /// Spreads the clients of one server that went away, and is not felt.
 const RECONNECT_JITTER: Duration = Duration::from_millis(100);
 
@@ -264,7 +265,7 @@ impl ClientBuilder {
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
         };
         let origin = Instant::now();
-        let (mailbox, mailbox_end) = mpsc::channel(MAILBOX);
+        let (lane, requests) = lane(WAITING);
         // Unbounded, because `Drop` cannot wait: an entry for each watch that is given up, each close, and each connect that
         // ran out of patience. The task waits for nothing before it takes them.
         let (control, control_end) = mpsc::unbounded_channel();
@@ -274,7 +275,7 @@ impl ClientBuilder {
         let (credentials_sender, credentials) = watch::channel(None);
         let (reaper, jobs) = Reaper::new();
         let shared = Arc::new(Shared {
-            mailbox,
+            lane,
             control: control.clone(),
             reaper,
             state,
@@ -283,7 +284,7 @@ impl ClientBuilder {
             credentials,
         });
         let ends = Ends {
-            mailbox: mailbox_end,
+            requests,
             control: control_end,
             control_sender: control,
             publisher: Publisher {

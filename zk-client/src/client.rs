@@ -2,7 +2,9 @@
 //!
 //! Operations are in `ops`; it must not know sockets or the protocol.
 
+use std::future::poll_fn;
 use std::sync::{Arc, Weak};
+use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,10 +13,10 @@ use zk_proto::session::{Password, Secret};
 use zk_proto::{ErrorCode, OpCode, SessionId, Xid, Zxid};
 
 use crate::builder::ClientBuilder;
-pub(crate) use crate::core::{SessionEvent, Submission, WatchKind};
-use crate::driver;
+pub(crate) use crate::core::{SessionEvent, WatchKind};
+use crate::driver::lane::Entrance;
+use crate::driver::mailbox::Control;
 pub(crate) use crate::driver::mailbox::Registration;
-use crate::driver::mailbox::{Command, Control, ReplySlot};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::namespace::View;
 use crate::reaper::Reaper;
@@ -50,7 +52,7 @@ pub struct Client {
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) mailbox: mpsc::Sender<Command>,
+    pub(crate) lane: Entrance,
     pub(crate) control: mpsc::UnboundedSender<Control>,
     pub(crate) reaper: Reaper,
     pub(crate) state: watch::Receiver<SessionState>,
@@ -67,7 +69,8 @@ pub(crate) struct RawReply {
     pub(crate) session: SessionId,
     pub(crate) body: Bytes,
     pub(crate) code: ErrorCode,
-    pub(crate) registration: Option<Registration>,
+    /// Rare, and large.
+    pub(crate) registration: Option<Box<Registration>>,
 }
 
 /// A handle that does not keep the session.
@@ -223,13 +226,20 @@ impl Client {
         scheme: impl Into<String>,
         auth: impl Into<Bytes>,
     ) -> Result<(), Error> {
-        let (slot, answer) = oneshot::channel();
-        let command = Command::AddAuth {
-            scheme: scheme.into(),
-            auth: Secret::from(auth.into()),
-            slot: ReplySlot(slot),
+        let (scheme, auth) = (scheme.into(), Secret::from(auth.into()));
+        let failed = |kind, outcome| Error::new(OpCode::AUTH, None, kind, outcome);
+        let lane = self.lane();
+        let Some(room) = lane.room().await else {
+            return Err(failed(self.end(), Outcome::NotDone));
         };
-        self.send(OpCode::AUTH, command, answer).await.map(drop)
+        let Some(mut ticket) = lane.add_auth(room, scheme, auth, Waker::noop()) else {
+            return Err(failed(self.end(), Outcome::NotDone));
+        };
+        match poll_fn(|cx| ticket.poll_answer(cx)).await {
+            Some(answer) => answer.map(drop),
+            // The runtime was shut down under the task.
+            None => Err(failed(ErrorKind::Closed, Outcome::Unknown)),
+        }
     }
 
     /// Ends the session at the server, after all requests that were submitted before, and with it its ephemeral nodes
@@ -273,29 +283,23 @@ impl Client {
         }
     }
 
-    /// Hands a request to the session and waits for its answer.
-    pub(crate) async fn submit(&self, submission: Submission) -> Result<RawReply, Error> {
-        let (slot, answer) = oneshot::channel();
-        let op = submission.op;
-        let losses = self.shared.trust.losses();
-        let command = Command::Submit(submission, ReplySlot(slot), losses);
-        let answered = self.send(op, command, answer).await;
-        answered.map_err(|error| error.map_path(|path| self.view.strip(&path).to_owned()))
+    /// The way to the session's task.
+    pub(crate) fn lane(&self) -> &Entrance {
+        &self.shared.lane
     }
 
-    async fn send(
-        &self,
-        op: OpCode,
-        command: Command,
-        answer: oneshot::Receiver<Result<RawReply, Error>>,
-    ) -> Result<RawReply, Error> {
-        if let Err(mpsc::error::SendError(command)) = self.shared.mailbox.send(command).await {
-            return Err(driver::untaken(command, *self.shared.state.borrow()));
+    /// How often requests were lost so far; see [`Trust::losses`].
+    pub(crate) fn losses(&self) -> u64 {
+        self.shared.trust.losses()
+    }
+
+    /// Why the task takes nothing more.
+    pub(crate) fn end(&self) -> ErrorKind {
+        match *self.shared.state.borrow() {
+            SessionState::AuthFailed => ErrorKind::AuthFailed,
+            SessionState::Lost { .. } => ErrorKind::SessionExpired,
+            _ => ErrorKind::Closed,
         }
-        answer.await.unwrap_or_else(|_| {
-            // The runtime was shut down under the task.
-            Err(Error::new(op, None, ErrorKind::Closed, Outcome::Unknown))
-        })
     }
 
     pub(crate) fn view(&self) -> &View {

@@ -51,33 +51,53 @@ pub enum ErrorKind {
 }
 
 /// Why an operation failed, and what became of it.
+pub struct Error(Box<Failed>);
+
+/// On the heap, so that what goes well need not carry room for it.
 #[derive(Debug)]
-pub struct Error {
+struct Failed {
     op: OpCode,
     path: Option<String>,
     kind: ErrorKind,
     outcome: Outcome,
 }
 
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failed {
+            op,
+            path,
+            kind,
+            outcome,
+        } = &*self.0;
+        f.debug_struct("Error")
+            .field("op", op)
+            .field("path", path)
+            .field("kind", kind)
+            .field("outcome", outcome)
+            .finish()
+    }
+}
+
 impl Error {
     /// The operation.
     pub fn op(&self) -> OpCode {
-        self.op
+        self.0.op
     }
 
     /// The path that the operation was given, as the view shows it; `None` for operations without one.
     pub fn path(&self) -> Option<&str> {
-        self.path.as_deref()
+        self.0.path.as_deref()
     }
 
     /// Why.
     pub fn kind(&self) -> &ErrorKind {
-        &self.kind
+        &self.0.kind
     }
 
     /// The server's code, where it was the server that refused.
     pub fn code(&self) -> Option<ErrorCode> {
-        match self.kind {
+        match self.0.kind {
             ErrorKind::Server(code) => Some(code),
             _ => None,
         }
@@ -87,7 +107,7 @@ impl Error {
     /// moved, timeouts of the server, and a throttled request). Whether it may be *repeated* depends on
     /// [`outcome`](Self::outcome) as well.
     pub fn is_retryable(&self) -> bool {
-        match self.kind {
+        match self.0.kind {
             ErrorKind::ConnectionLost | ErrorKind::Unreachable(_) | ErrorKind::SessionExpired => {
                 true
             }
@@ -106,28 +126,27 @@ impl Error {
 
     /// Whether the operation is known not to have happened.
     pub fn outcome(&self) -> Outcome {
-        self.outcome
+        self.0.outcome
     }
 
     pub(crate) fn new(op: OpCode, path: Option<String>, kind: ErrorKind, outcome: Outcome) -> Self {
-        Self {
+        Self(Box::new(Failed {
             op,
             path,
             kind,
             outcome,
-        }
+        }))
     }
 
-    pub(crate) fn with_outcome(self, outcome: Outcome) -> Self {
-        Self { outcome, ..self }
+    pub(crate) fn with_outcome(mut self, outcome: Outcome) -> Self {
+        self.0.outcome = outcome;
+        self
     }
 
-    /// With its path as a view shows it.
-    pub(crate) fn map_path(self, show: impl FnOnce(String) -> String) -> Self {
-        Self {
-            path: self.path.map(show),
-            ..self
-        }
+    /// With the path that the operation was given, as the view shows it.
+    pub(crate) fn about(mut self, path: Option<String>) -> Self {
+        self.0.path = path;
+        self
     }
 
     pub(crate) fn bad_path(op: OpCode, error: PathError) -> Self {
@@ -177,11 +196,11 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.op)?;
-        if let Some(path) = &self.path {
+        write!(f, "{}", self.0.op)?;
+        if let Some(path) = &self.0.path {
             write!(f, " {path:?}")?;
         }
-        match &self.kind {
+        match &self.0.kind {
             ErrorKind::Server(code) => write!(f, ": {code}"),
             ErrorKind::ConnectionLost => f.write_str(": connection lost"),
             ErrorKind::Unreachable(tried) => write!(f, ": {tried}"),
@@ -195,7 +214,7 @@ impl fmt::Display for Error {
             ErrorKind::Protocol(what) => write!(f, ": {what}"),
             ErrorKind::Decode(error) => write!(f, ": {error}"),
         }?;
-        match self.outcome {
+        match self.0.outcome {
             Outcome::NotDone => Ok(()),
             Outcome::Unknown => f.write_str(" (outcome unknown)"),
         }
@@ -204,7 +223,7 @@ impl fmt::Display for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.kind {
+        match &self.0.kind {
             ErrorKind::BadPath(error) => Some(error),
             ErrorKind::Refused(error) => Some(&**error),
             ErrorKind::BadHosts(error) => Some(error),

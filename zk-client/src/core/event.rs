@@ -2,6 +2,7 @@
 //!
 //! `S` is the driver's reply slot; the core only carries it from a request to its answer and asks it one question.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -68,11 +69,12 @@ pub(crate) struct SessionEvent {
 
 /// A request of the user's.
 #[derive(Debug)]
-pub(crate) struct Submission {
+pub(crate) struct Submission<'a> {
     pub(crate) op: OpCode,
-    /// For errors, and for the watch.
+    /// For the watch, and for errors where it is known.
     pub(crate) path: Option<String>,
-    pub(crate) body: Bytes,
+    /// Copied only if it cannot be sent at once.
+    pub(crate) body: Cow<'a, [u8]>,
     pub(crate) watch: Option<WatchKind>,
 }
 
@@ -91,7 +93,7 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) enum Input<'a, S> {
     /// A request to send, in the order of these inputs.
-    Submit(Submission, S),
+    Submit(Submission<'a>, S),
     /// Credentials, from now on and for every later connection.
     AddAuth {
         scheme: String,

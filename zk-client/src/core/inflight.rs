@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use zk_proto::frame::{begin_frame, end_frame};
 use zk_proto::jute::Encode;
 use zk_proto::{OpCode, Xid};
@@ -36,7 +36,7 @@ pub(crate) struct Sent<S> {
 
 #[derive(Debug)]
 pub(crate) struct InFlight<S> {
-    unsent: VecDeque<(Submission, S)>,
+    unsent: VecDeque<(Submission<'static>, S)>,
     sent: VecDeque<Sent<S>>,
     next_xid: i32,
     most: usize,
@@ -66,11 +66,15 @@ impl<S> InFlight<S> {
         self.sent.len() < self.most
     }
 
-    pub(crate) fn queue(&mut self, submission: Submission, slot: S) {
+    pub(crate) fn queue(&mut self, submission: Submission<'_>, slot: S) {
+        let submission = Submission {
+            body: submission.body.into_owned().into(),
+            ..submission
+        };
         self.unsent.push_back((submission, slot));
     }
 
-    pub(crate) fn next_unsent(&mut self) -> Option<(Submission, S)> {
+    pub(crate) fn next_unsent(&mut self) -> Option<(Submission<'static>, S)> {
         self.unsent.pop_front()
     }
 
@@ -86,7 +90,13 @@ impl<S> InFlight<S> {
     }
 
     /// Writes a user's request and remembers it.
-    pub(crate) fn send(&mut self, at: Time, submission: Submission, slot: S, out: &mut BytesMut) {
+    pub(crate) fn send(
+        &mut self,
+        at: Time,
+        submission: Submission<'_>,
+        slot: S,
+        out: &mut BytesMut,
+    ) {
         let xid = self.xid();
         put(out, xid, submission.op, &submission.body);
         self.sent.push_back(Sent {
@@ -137,7 +147,7 @@ impl<S> InFlight<S> {
     }
 
     /// The session is over: everything that never left.
-    pub(crate) fn take_unsent(&mut self) -> VecDeque<(Submission, S)> {
+    pub(crate) fn take_unsent(&mut self) -> VecDeque<(Submission<'static>, S)> {
         std::mem::take(&mut self.unsent)
     }
 }
@@ -148,7 +158,7 @@ fn header(out: &mut BytesMut, xid: Xid, op: OpCode) {
 }
 
 /// One request frame around an encoded body.
-pub(crate) fn put(out: &mut BytesMut, xid: Xid, op: OpCode, body: &Bytes) {
+pub(crate) fn put(out: &mut BytesMut, xid: Xid, op: OpCode, body: &[u8]) {
     out.reserve(12 + body.len());
     let mark = begin_frame(out);
     header(out, xid, op);

@@ -327,7 +327,7 @@ impl<S: Slot> SessionCore<S> {
                     if self.keepalive.unanswered_pings() == MOST_PINGS {
                         return self.drop_connection(now, "no ping is answered".into());
                     }
-                    inflight::put(&mut self.out, Xid::PING, OpCode::PING, &bytes::Bytes::new());
+                    inflight::put(&mut self.out, Xid::PING, OpCode::PING, &[]);
                     self.keepalive.pinged(now);
                 }
             }
@@ -430,7 +430,7 @@ impl<S: Slot> SessionCore<S> {
         }
     }
 
-    fn submit(&mut self, now: Time, submission: Submission, slot: S) {
+    fn submit(&mut self, now: Time, submission: Submission<'_>, slot: S) {
         if slot.is_abandoned() {
             // Its future was dropped before it could be sent.
             return;
@@ -458,7 +458,7 @@ impl<S: Slot> SessionCore<S> {
         }
     }
 
-    fn send(&mut self, now: Time, submission: Submission, slot: S) {
+    fn send(&mut self, now: Time, submission: Submission<'_>, slot: S) {
         if let (Some(_), Some(path)) = (submission.watch, &submission.path) {
             self.watches.sent(path);
         }

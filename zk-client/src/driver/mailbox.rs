@@ -1,42 +1,15 @@
-//! The ways into a session's task, and the slots its answers go to.
+//! What does not wait in the lane of requests, and where events go.
 //!
-//! Requests go through a bounded queue: a full one makes callers wait, which is the back-pressure. What must not wait
-//! (giving up a watch in `Drop`, closing) goes beside it; that queue holds at most one entry for each watch and each close.
+//! Giving up a watch in `Drop` and closing go beside the lane, at once; that queue holds at most one entry for each watch
+//! and each close.
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
-use zk_proto::session::Secret;
 
-use crate::client::RawReply;
-use crate::core::{SessionEvent, Slot, Submission, WatchKind, Watcher};
-use crate::error::Error;
+use crate::core::{SessionEvent, WatchKind, Watcher};
 
-/// Where one answer goes. A caller that went away (a dropped future) leaves the slot abandoned: a request that is not
-/// sent yet will not be, one that is sent keeps its place, and its answer is thrown away here; a watch that came with the
-/// answer is given up by the drop of its registration.
-#[derive(Debug)]
-pub(crate) struct ReplySlot(pub(crate) oneshot::Sender<Result<RawReply, Error>>);
-
-impl Slot for ReplySlot {
-    fn is_abandoned(&self) -> bool {
-        self.0.is_closed()
-    }
-}
-
-/// In the order of the queue.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// With [`losses`](crate::session::Trust::losses) as they were when the request was first polled.
-    Submit(Submission, ReplySlot, u64),
-    AddAuth {
-        scheme: String,
-        auth: Secret,
-        slot: ReplySlot,
-    },
-}
-
-/// At once.
+/// What a task is told at once.
 #[derive(Debug)]
 pub(crate) enum Control {
     Unwatch(Watcher),

@@ -1,8 +1,9 @@
-//! The one task of a session: mailbox, transport, timer, and the core between them. No rule of the protocol is here.
+//! The one task of a session: lane, transport, timer, and the core between them. No rule of the protocol is here.
 //!
 //! Each turn takes what is ready (bytes, a batch of requests, a deadline), gives it to the core, does what the core says,
 //! and writes what it left to send in one go. Reading goes on while writing waits: neither side can block the other.
 
+pub(crate) mod lane;
 pub(crate) mod mailbox;
 pub(crate) mod transport;
 
@@ -20,18 +21,17 @@ use zk_proto::SessionId;
 use zk_proto::session::Password;
 
 use crate::client::RawReply;
-use crate::core::{Answer, Input, Output, SessionCore, Time, WatcherId};
-use crate::error::{Error, ErrorKind, Outcome};
+use crate::core::{Answer, Input, Output, SessionCore, Submission, Time, WatcherId};
+use crate::error::{Error, Outcome};
 use crate::hosts::Host;
 use crate::session::{SessionState, Trust};
-use mailbox::{Command, Control, Registration, ReplySlot, Sink};
+use lane::{Command, Exit, ReplySlot};
+use mailbox::{Control, Registration, Sink};
 use transport::{Connector, Transport};
 
 /// Room for each read, and how much one turn reads at most before it answers.
 const READ_BYTES: usize = 32 * 1024;
 const READ_TURN_BYTES: usize = 512 * 1024;
-/// How many requests one turn takes out of the mailbox.
-const BATCH: usize = 512;
 /// How many turns with work may go by before what they left to send is written.
 const MAX_UNWRITTEN_TURNS: u32 = 4;
 /// From so many requests in flight on, more are expected at any moment.
@@ -63,12 +63,14 @@ pub(crate) struct Driver {
     probe: Option<BoxFuture<(usize, bool)>>,
     /// Attempts so far; successive ones begin with different addresses of a name.
     attempts: usize,
-    mailbox: mpsc::Receiver<Command>,
-    mailbox_open: bool,
+    requests: Exit,
+    /// Handles are there, and nobody has closed the client.
+    open: bool,
     control: mpsc::UnboundedReceiver<Control>,
     /// For the registrations that are handed out.
     control_sender: mpsc::UnboundedSender<Control>,
-    batch: Vec<Command>,
+    /// This turn's, in their order.
+    answers: Vec<(ReplySlot, Result<RawReply, Error>)>,
     received: BytesMut,
     sinks: HashMap<WatcherId, Sink>,
     closers: Vec<oneshot::Sender<bool>>,
@@ -78,7 +80,7 @@ pub(crate) struct Driver {
 
 /// The ends that the task holds.
 pub(crate) struct Ends {
-    pub(crate) mailbox: mpsc::Receiver<Command>,
+    pub(crate) requests: Exit,
     pub(crate) control: mpsc::UnboundedReceiver<Control>,
     pub(crate) control_sender: mpsc::UnboundedSender<Control>,
     pub(crate) publisher: Publisher,
@@ -101,11 +103,11 @@ impl Driver {
             link: Link::Down,
             probe: None,
             attempts: 0,
-            mailbox: ends.mailbox,
-            mailbox_open: true,
+            requests: ends.requests,
+            open: true,
             control: ends.control,
             control_sender: ends.control_sender,
-            batch: Vec::with_capacity(BATCH),
+            answers: Vec::new(),
             received: BytesMut::new(),
             sinks: HashMap::new(),
             closers: Vec::new(),
@@ -132,10 +134,7 @@ impl Driver {
             }
         }
         // What came in too late is answered, not dropped.
-        self.mailbox.close();
-        while let Ok(command) = self.mailbox.try_recv() {
-            self.command(command);
-        }
+        self.take_last();
         while let Ok(control) = self.control.try_recv() {
             if let Control::Close(closer) = control {
                 // Whoever closes a client that is over already has what it wants.
@@ -163,7 +162,7 @@ impl Driver {
             worked = true;
         }
         worked |= self.poll_control(cx);
-        worked |= self.poll_mailbox(cx);
+        worked |= self.poll_requests(cx);
         worked |= self.poll_opening(cx);
         worked |= self.poll_read(cx);
         worked |= self.poll_probe(cx);
@@ -200,10 +199,7 @@ impl Driver {
                 Control::Close(closer) => {
                     self.closers.push(closer);
                     // What was submitted before the close goes before it.
-                    self.mailbox.close();
-                    while let Ok(command) = self.mailbox.try_recv() {
-                        self.command(command);
-                    }
+                    self.take_last();
                     self.handle(Input::Close);
                 }
                 Control::Tried(waited_ms, asker) => {
@@ -215,56 +211,45 @@ impl Driver {
         worked
     }
 
-    fn poll_mailbox(&mut self, cx: &mut Context<'_>) -> bool {
+    fn poll_requests(&mut self, cx: &mut Context<'_>) -> bool {
         let mut worked = false;
-        while self.mailbox_open && self.core.has_room() {
-            let mut batch = std::mem::take(&mut self.batch);
-            let Poll::Ready(taken) = self.mailbox.poll_recv_many(cx, &mut batch, BATCH) else {
-                self.batch = batch;
+        while self.open && self.core.has_room() {
+            let Poll::Ready(more) = self.requests.poll_ready(cx) else {
                 break;
             };
             worked = true;
             let now = self.now();
-            for command in batch.drain(..) {
-                if let Some(input) = self.input(command) {
-                    self.core.handle(now, input);
+            // What the clock says comes first, so that a loss is counted before these are looked at.
+            self.core.handle(now, Input::Tick);
+            self.act();
+            if more {
+                while self.core.has_room()
+                    && let Some((command, slot, bytes)) = self.requests.next()
+                {
+                    let (trust, answers) = (&self.publisher.trust, &mut self.answers);
+                    submit(&mut self.core, trust, now, command, slot, bytes, answers);
                 }
-            }
-            self.batch = batch;
-            if taken == 0 {
+            } else {
                 // The last handle is gone, or the client is being closed.
-                self.mailbox_open = false;
+                self.open = false;
                 self.core.handle(now, Input::LetGo);
             }
             self.act();
-            if taken < BATCH {
-                continue;
-            }
-            break;
         }
         worked
     }
 
-    fn command(&mut self, command: Command) {
-        if let Some(input) = self.input(command) {
-            self.handle(input);
+    /// Lets nothing more in and takes what is there.
+    fn take_last(&mut self) {
+        self.requests.close();
+        let now = self.now();
+        self.core.handle(now, Input::Tick);
+        self.act();
+        while let Some((command, slot, bytes)) = self.requests.last() {
+            let (trust, answers) = (&self.publisher.trust, &mut self.answers);
+            submit(&mut self.core, trust, now, command, slot, bytes, answers);
         }
-    }
-
-    /// What the core is told of a command; nothing of a request that others were lost before (fs C18).
-    fn input(&self, command: Command) -> Option<Input<'static, ReplySlot>> {
-        match command {
-            Command::Submit(submission, slot, losses) => {
-                if losses == self.publisher.trust.losses() || self.core.is_over() {
-                    return Some(Input::Submit(submission, slot));
-                }
-                let (op, path) = (submission.op, submission.path);
-                let error = Error::new(op, path, self.core.loss(), Outcome::NotDone);
-                let _ = slot.0.send(Err(error));
-                None
-            }
-            Command::AddAuth { scheme, auth, slot } => Some(Input::AddAuth { scheme, auth, slot }),
-        }
+        self.act();
     }
 
     fn poll_opening(&mut self, cx: &mut Context<'_>) -> bool {
@@ -350,11 +335,14 @@ impl Driver {
     /// Does what the core decided, in its order.
     fn act(&mut self) {
         while let Some(output) = self.core.poll_output() {
+            if !matches!(output, Output::Reply(..)) {
+                // Whoever sees what comes after an answer can see the answer.
+                self.requests.answer(&mut self.answers);
+            }
             match output {
-                Output::Reply(ReplySlot(slot), result) => {
+                Output::Reply(slot, result) => {
                     let result = result.map(|answer| self.raw_reply(answer));
-                    // Nobody there: the answer, and the watch in it, are dropped.
-                    let _ = slot.send(result);
+                    self.answers.push((slot, result));
                 }
                 Output::Event {
                     watcher,
@@ -423,6 +411,7 @@ impl Driver {
                 }
             }
         }
+        self.requests.answer(&mut self.answers);
     }
 
     fn raw_reply(&mut self, answer: Answer) -> RawReply {
@@ -430,7 +419,7 @@ impl Driver {
             let id = watcher.id;
             let (registration, sink) = Registration::new(watcher, self.control_sender.clone());
             self.sinks.insert(id, sink);
-            registration
+            Box::new(registration)
         });
         RawReply {
             zxid: answer.zxid,
@@ -443,18 +432,41 @@ impl Driver {
     }
 }
 
-/// The error of a request that the task did not take.
-pub(crate) fn untaken(command: Command, state: SessionState) -> Error {
-    let kind = match state {
-        SessionState::AuthFailed => ErrorKind::AuthFailed,
-        SessionState::Lost { .. } => ErrorKind::SessionExpired,
-        _ => ErrorKind::Closed,
+/// Gives a command to the core; nothing of a request that others were lost before (fs C18).
+fn submit(
+    core: &mut SessionCore<ReplySlot>,
+    trust: &Trust,
+    now: Time,
+    command: Command,
+    slot: ReplySlot,
+    bytes: &[u8],
+    answers: &mut Vec<(ReplySlot, Result<RawReply, Error>)>,
+) {
+    let input = match command {
+        Command::Submit {
+            op,
+            watch,
+            body,
+            losses,
+        } => {
+            let (watch, path) = watch.unzip();
+            if losses != trust.losses() && !core.is_over() {
+                let error = Error::new(op, path, core.loss(), Outcome::NotDone);
+                answers.push((slot, Err(error)));
+                return;
+            }
+            let body = bytes[body].into();
+            let submission = Submission {
+                op,
+                path,
+                body,
+                watch,
+            };
+            Input::Submit(submission, slot)
+        }
+        Command::AddAuth { scheme, auth } => Input::AddAuth { scheme, auth, slot },
     };
-    let (op, path) = match command {
-        Command::Submit(submission, ..) => (submission.op, submission.path),
-        Command::AddAuth { .. } => (zk_proto::OpCode::AUTH, None),
-    };
-    Error::new(op, path, kind, Outcome::NotDone)
+    core.handle(now, input);
 }
 
 /// How a transport ended.

@@ -5,17 +5,22 @@
 //! neither xids nor connections; this file knows no operation.
 
 use std::borrow::Cow;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Bytes, BytesMut};
-use tracing::Instrument;
+use bytes::BytesMut;
+use tokio::time::Instant;
+use tracing::{Instrument, Span};
 use zk_proto::jute::{Decode, Encode, Reader};
 use zk_proto::session::{PathRequest, PathWatchRequest};
 use zk_proto::{CreateMode, ErrorCode, OpCode, SessionId, ZPathBuf, Zxid};
 
-use crate::client::{Client, RawReply, Registration, Submission, WatchKind};
-use crate::error::Error;
+use super::BoxFuture;
+use crate::client::{Client, RawReply, Registration, WatchKind};
+use crate::driver::lane::{Permit, Refusal, Ticket};
+use crate::error::{Error, ErrorKind, Outcome};
 use crate::namespace::check;
-use crate::retry::{Budget, Late, Repeat, Verdict};
+use crate::retry::{Budget, Repeat, Verdict};
 
 /// A checked path of a view: as its user writes it, and as the server knows it.
 #[derive(Clone, Debug)]
@@ -137,25 +142,33 @@ impl<'a> Call<'a> {
         Self { repeat, ..self }
     }
 
-    fn shown(&self) -> Option<String> {
-        self.path.map(|path| path.shown().to_owned())
-    }
-
     /// Sends until answered, as the view's policy says.
-    pub(crate) async fn send(self, request: &impl Encode) -> Result<Reply<'a>, Error> {
-        let mut budget = Budget::new(self.client.view().retry().cloned());
-        self.send_in(&mut budget, request).await
+    pub(crate) fn send<'s, R: Encode + Sync>(self, request: &'s R) -> Sending<'a, 's, R>
+    where
+        'a: 's,
+    {
+        match self.client.view().retry() {
+            None => self.attempt(None, request),
+            Some(retry) => {
+                let (mut budget, body) = (Budget::new(Some(retry.clone())), Encoded::new(request));
+                let repeated = async move { self.repeat_in(&mut budget, &body).await };
+                Sending(Way::Long(Box::pin(repeated)))
+            }
+        }
     }
 
     /// The same within the budget of a larger operation.
-    pub(crate) async fn send_in(
+    pub(crate) async fn send_in<R: Encode + Sync>(
         self,
         budget: &mut Budget,
-        request: &impl Encode,
+        request: &R,
     ) -> Result<Reply<'a>, Error> {
-        let body = body(request);
+        self.repeat_in(budget, &Encoded::new(request)).await
+    }
+
+    async fn repeat_in(self, budget: &mut Budget, body: &Encoded) -> Result<Reply<'a>, Error> {
         loop {
-            match self.attempt(budget, body.clone()).await {
+            match self.once(budget, body).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => match budget.next(error, self.repeat).await {
                     Verdict::Again => {}
@@ -166,21 +179,25 @@ impl<'a> Call<'a> {
     }
 
     /// Sends once, at most until the budget's deadline.
-    pub(crate) async fn once(
+    pub(crate) fn once<'s, R: Encode + Sync>(
         &self,
         budget: &Budget,
-        request: &impl Encode,
-    ) -> Result<Reply<'a>, Error> {
-        self.attempt(budget, body(request)).await
+        request: &'s R,
+    ) -> Sending<'a, 's, R>
+    where
+        'a: 's,
+    {
+        self.attempt(budget.deadline(), request)
     }
 
-    async fn attempt(&self, budget: &Budget, body: Bytes) -> Result<Reply<'a>, Error> {
-        let submission = Submission {
-            op: self.op,
-            path: self.path.map(|path| path.full().to_owned()),
-            body,
-            watch: self.watch,
-        };
+    fn attempt<'s, R: Encode + Sync>(
+        &self,
+        deadline: Option<Instant>,
+        request: &'s R,
+    ) -> Sending<'a, 's, R>
+    where
+        'a: 's,
+    {
         // Neither data nor credentials: what is logged of a request is what it is about.
         let span = tracing::debug_span!(
             "zk_request",
@@ -190,34 +207,177 @@ impl<'a> Call<'a> {
             xid = tracing::field::Empty,
             zxid = tracing::field::Empty,
         );
-        let answered = budget
-            .limit(self.client.submit(submission))
-            .instrument(span.clone())
-            .await;
-        match answered {
-            Ok(Ok(raw)) => {
-                span.record("session", tracing::field::debug(raw.session));
-                span.record("xid", raw.xid.0);
-                span.record("zxid", tracing::field::debug(raw.zxid));
-                Ok(Reply {
-                    raw,
-                    op: self.op,
-                    path: self.path,
-                })
-            }
-            Ok(Err(error)) => {
-                tracing::debug!(parent: &span, %error, "failed");
-                Err(error)
-            }
-            Err(Late) => Err(Error::deadline_exceeded(self.op, self.shown())),
+        let submitted = Submitted::new(self, request);
+        // Where nobody looks and nothing ends it early, a request is no more than its place in the lane.
+        if span.is_disabled() && deadline.is_none() {
+            return Sending(Way::Short(submitted));
+        }
+        Sending(Way::Long(Box::pin(watched(submitted, deadline, span))))
+    }
+}
+
+/// One attempt with all that most do without: a deadline, a span.
+async fn watched<'a, R: Encode + Sync>(
+    submitted: Submitted<'a, '_, R>,
+    deadline: Option<Instant>,
+    span: Span,
+) -> Result<Reply<'a>, Error> {
+    let (op, path) = (submitted.op, submitted.path);
+    let submitted = submitted.instrument(span.clone());
+    let answered = match deadline {
+        None => submitted.await,
+        Some(at) => tokio::time::timeout_at(at, submitted)
+            .await
+            .unwrap_or_else(|_| Err(Error::deadline_exceeded(op, shown(path)))),
+    };
+    match &answered {
+        Ok(Reply { raw, .. }) => {
+            span.record("session", tracing::field::debug(raw.session));
+            span.record("xid", raw.xid.0);
+            span.record("zxid", tracing::field::debug(raw.zxid));
+        }
+        Err(error) => tracing::debug!(parent: &span, %error, "failed"),
+    }
+    answered
+}
+
+fn shown(path: Option<&ViewPath<'_>>) -> Option<String> {
+    path.map(|path| path.shown().to_owned())
+}
+
+/// A request's body, for attempts that may be several.
+struct Encoded(BytesMut);
+
+impl Encoded {
+    fn new(request: &impl Encode) -> Self {
+        let mut body = BytesMut::new();
+        request.encode(&mut body);
+        Self(body)
+    }
+}
+
+impl Encode for Encoded {
+    fn encode(&self, out: &mut BytesMut) {
+        out.extend_from_slice(&self.0);
+    }
+}
+
+/// A request under way: the future of [`Call::send`].
+#[must_use = "a request is sent when it is first polled"]
+pub(crate) struct Sending<'a, 's, R>(Way<'a, 's, R>);
+
+enum Way<'a, 's, R> {
+    Short(Submitted<'a, 's, R>),
+    Long(BoxFuture<'s, Result<Reply<'a>, Error>>),
+}
+
+impl<'a, R: Encode> Future for Sending<'a, '_, R> {
+    type Output = Result<Reply<'a>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Way::Short(submitted) => Pin::new(submitted).poll(cx),
+            Way::Long(long) => long.as_mut().poll(cx),
         }
     }
 }
 
-fn body(request: &impl Encode) -> Bytes {
-    let mut out = BytesMut::new();
-    request.encode(&mut out);
-    out.freeze()
+/// One request on its way to the session's task and back.
+struct Submitted<'a, 's, R> {
+    client: &'a Client,
+    op: OpCode,
+    path: Option<&'a ViewPath<'a>>,
+    watch: Option<WatchKind>,
+    request: &'s R,
+    stage: Stage<'a>,
+}
+
+enum Stage<'a> {
+    /// Not polled yet.
+    New,
+    /// The lane is full. With the number of losses when that was found.
+    Full(BoxFuture<'a, Option<Permit<'a>>>, u64),
+    Sent(Ticket<'a>),
+}
+
+impl<'a, 's, R: Encode> Submitted<'a, 's, R> {
+    fn new(call: &Call<'a>, request: &'s R) -> Self {
+        Self {
+            client: call.client,
+            op: call.op,
+            path: call.path,
+            watch: call.watch,
+            request,
+            stage: Stage::New,
+        }
+    }
+
+    fn submit(&self, room: Permit<'_>, losses: u64, waker: &Waker) -> Result<Stage<'a>, Error> {
+        // A watch is known to the session by its path; what else happens at a path, only the caller must know.
+        let watch = self.watch.zip(self.path.map(|path| path.full().to_owned()));
+        self.client
+            .lane()
+            .submit(room, self.op, watch, self.request, losses, waker)
+            .map(Stage::Sent)
+            .ok_or_else(|| self.refused())
+    }
+
+    fn refused(&self) -> Error {
+        Error::new(
+            self.op,
+            shown(self.path),
+            self.client.end(),
+            Outcome::NotDone,
+        )
+    }
+}
+
+impl<'a, R: Encode> Future for Submitted<'a, '_, R> {
+    type Output = Result<Reply<'a>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            self.stage = match &mut self.stage {
+                Stage::New => {
+                    let (lane, losses) = (self.client.lane(), self.client.losses());
+                    match lane.try_room() {
+                        Ok(room) => {
+                            self.stage = self.submit(room, losses, cx.waker())?;
+                            return Poll::Pending;
+                        }
+                        Err(Refusal::Full) => Stage::Full(Box::pin(lane.room()), losses),
+                        Err(Refusal::Closed) => return Poll::Ready(Err(self.refused())),
+                    }
+                }
+                Stage::Full(room, losses) => {
+                    let losses = *losses;
+                    match ready!(room.as_mut().poll(cx)) {
+                        Some(room) => {
+                            self.stage = self.submit(room, losses, cx.waker())?;
+                            return Poll::Pending;
+                        }
+                        None => return Poll::Ready(Err(self.refused())),
+                    }
+                }
+                Stage::Sent(ticket) => {
+                    let answered = ready!(ticket.poll_answer(cx)).unwrap_or_else(|| {
+                        // The runtime was shut down under the task.
+                        Err(Error::new(
+                            self.op,
+                            None,
+                            ErrorKind::Closed,
+                            Outcome::Unknown,
+                        ))
+                    });
+                    let (op, path) = (self.op, self.path);
+                    return Poll::Ready(match answered {
+                        Ok(raw) => Ok(Reply { raw, op, path }),
+                        Err(error) => Err(error.about(shown(path))),
+                    });
+                }
+            }
+        }
+    }
 }
 
 /// An answer without an error.
@@ -230,7 +390,7 @@ pub(crate) struct Reply<'p> {
 
 impl Reply<'_> {
     fn shown(&self) -> Option<String> {
-        self.path.map(|path| path.shown().to_owned())
+        shown(self.path)
     }
 
     /// The zxid in the reply's header.
@@ -255,7 +415,7 @@ impl Reply<'_> {
     ) -> Result<(Registration, ZPathBuf), Error> {
         let path = self.checked_path(path.shown())?;
         match self.raw.registration.take() {
-            Some(registration) => Ok((registration, path)),
+            Some(registration) => Ok((*registration, path)),
             None => Err(Error::protocol(
                 self.op,
                 self.shown(),

@@ -38,5 +38,5 @@ pub use policy::{
     BoundedExponentialBackoff, Delays, ExponentialBackoff, RetryForever, RetryNTimes, RetryOneTime,
     RetryPolicy, RetryUntilElapsed,
 };
-pub(crate) use run::{Budget, Late, Verdict};
+pub(crate) use run::{Budget, Verdict};
 pub use run::{Repeat, Retry};

@@ -134,7 +134,7 @@ impl Retry {
 
 /// The deadline came first.
 #[derive(Debug)]
-pub(crate) struct Late;
+struct Late;
 
 /// What the loop decided about an error.
 #[derive(Debug)]
@@ -148,8 +148,8 @@ pub(crate) enum Verdict {
 /// Attempts and time left of one call. An operation of several requests passes one budget through all of them.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    retry: Option<Retry>,
-    started: Instant,
+    /// The policy, and when the call began: without a policy nobody asks for the time.
+    retry: Option<(Retry, Instant)>,
     attempt: u32,
 }
 
@@ -157,19 +157,20 @@ impl Budget {
     /// Starts the clock. Without a `retry` the first error is final.
     pub(crate) fn new(retry: Option<Retry>) -> Self {
         Self {
-            retry,
-            started: Instant::now(),
+            retry: retry.map(|retry| (retry, Instant::now())),
             attempt: 0,
         }
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    /// The end of the call, whatever is under way then.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let (retry, started) = self.retry.as_ref()?;
         // A deadline beyond what the clock can express is none.
-        self.started.checked_add(self.retry.as_ref()?.deadline?)
+        started.checked_add(retry.deadline?)
     }
 
-    /// Runs one request, at most until the deadline.
-    pub(crate) async fn limit<T>(&self, request: impl Future<Output = T>) -> Result<T, Late> {
+    /// Runs one attempt, at most until the deadline.
+    async fn limit<T>(&self, request: impl Future<Output = T>) -> Result<T, Late> {
         match self.deadline() {
             None => Ok(request.await),
             Some(at) => tokio::time::timeout_at(at, request).await.map_err(|_| Late),
@@ -178,10 +179,10 @@ impl Budget {
 
     /// Waits as the policy says and spends one retry, or hands `error` back.
     pub(crate) async fn next(&mut self, error: Error, repeat: Repeat) -> Verdict {
-        let Some(retry) = self.retry.as_ref().filter(|_| repeat.allows(&error)) else {
+        let Some((retry, started)) = self.retry.as_ref().filter(|_| repeat.allows(&error)) else {
             return Verdict::GiveUp(error);
         };
-        let Some(delay) = retry.policy.delay(self.attempt, self.started.elapsed()) else {
+        let Some(delay) = retry.policy.delay(self.attempt, started.elapsed()) else {
             return Verdict::GiveUp(error);
         };
         let wake = Instant::now().checked_add(delay);

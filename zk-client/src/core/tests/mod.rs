@@ -231,7 +231,7 @@ impl Script {
         let submission = Submission {
             op,
             path: Some(path.to_owned()),
-            body: body.freeze(),
+            body: (&*body).into(),
             watch,
         };
         self.callers += 1;

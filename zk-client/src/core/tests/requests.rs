@@ -55,7 +55,7 @@ fn abandoned() -> Input<'static, Caller> {
     let submission = Submission {
         op: OpCode::CREATE2,
         path: None,
-        body: Bytes::new(),
+        body: [][..].into(),
         watch: None,
     };
     Input::Submit(submission, Caller(99, true))
