@@ -160,25 +160,38 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, field: &'static str, needed: usize) -> Result<&'a [u8], DecodeError> {
-        let available = self.remaining();
-        if needed > available {
-            return Err(self.error(field, DecodeErrorKind::Truncated { needed, available }));
+        if needed > self.remaining() {
+            return Err(self.truncated(field, needed));
         }
         let start = self.position;
         self.position += needed;
         Ok(&self.frame[start..self.position])
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
-        let mut bytes = [0; N];
-        bytes.copy_from_slice(self.take(field, N)?);
-        Ok(bytes)
+        // A record is a handful of these: the way on is short, errors are made elsewhere.
+        match self.frame[self.position..self.end].first_chunk() {
+            Some(bytes) => {
+                self.position += N;
+                Ok(*bytes)
+            }
+            None => Err(self.truncated(field, N)),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn truncated(&self, field: &'static str, needed: usize) -> DecodeError {
+        let available = self.remaining();
+        self.error(field, DecodeErrorKind::Truncated { needed, available })
     }
 
     /// Reads a four-byte integer.
     ///
     /// # Errors
     /// When fewer than four bytes are left.
+    #[inline]
     pub fn int(&mut self, field: &'static str) -> Result<i32, DecodeError> {
         Ok(i32::from_be_bytes(self.array(field)?))
     }
@@ -187,6 +200,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When fewer than eight bytes are left.
+    #[inline]
     pub fn long(&mut self, field: &'static str) -> Result<i64, DecodeError> {
         Ok(i64::from_be_bytes(self.array(field)?))
     }
@@ -349,6 +363,7 @@ pub(crate) trait Field<'a>: Sized {
 }
 
 impl<'a> Field<'a> for i32 {
+    #[inline]
     fn read(reader: &mut Reader<'a>, field: &'static str) -> Result<Self, DecodeError> {
         reader.int(field)
     }
@@ -358,6 +373,7 @@ impl<'a> Field<'a> for i32 {
 }
 
 impl<'a> Field<'a> for i64 {
+    #[inline]
     fn read(reader: &mut Reader<'a>, field: &'static str) -> Result<Self, DecodeError> {
         reader.long(field)
     }

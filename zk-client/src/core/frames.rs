@@ -3,7 +3,7 @@
 //! Peer bytes decide nothing beyond that: what breaks the protocol drops the connection, never panics, and never makes
 //! room by an announced length (fs C14).
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use zk_proto::jute::{Decode, Reader};
 use zk_proto::session::{EventType, ReplyHeader, WatcherEvent};
 use zk_proto::{ErrorCode, OpCode, Xid, Zxid};
@@ -39,7 +39,7 @@ impl<S: Slot> SessionCore<S> {
                 Phase::Greeting { .. } => self.greeted(now, &frame),
                 _ => {
                     self.keepalive.heard(now);
-                    self.frame(now, &frame)
+                    self.frame(now, frame)
                 }
             };
             if let Err(why) = read {
@@ -76,8 +76,8 @@ impl<S: Slot> SessionCore<S> {
         Ok(())
     }
 
-    fn frame(&mut self, now: Time, frame: &Bytes) -> Result<(), Broken> {
-        let mut reader = Reader::new(frame, "ReplyHeader");
+    fn frame(&mut self, now: Time, mut frame: Bytes) -> Result<(), Broken> {
+        let mut reader = Reader::new(&frame, "ReplyHeader");
         let header = ReplyHeader::decode(&mut reader).map_err(|_| "a reply without a header")?;
         match header.xid {
             Xid::NOTIFICATION => {
@@ -98,7 +98,9 @@ impl<S: Slot> SessionCore<S> {
                     .requests
                     .answered(xid)
                     .ok_or("a reply to no request, or out of turn")?;
-                self.reply(now, header, reader.rest(), sent)
+                let read = reader.position();
+                frame.advance(read);
+                self.reply(now, header, frame, sent)
             }
         }
     }

@@ -158,12 +158,18 @@ fn header(out: &mut BytesMut, xid: Xid, op: OpCode) {
 }
 
 /// One request frame around an encoded body.
+///
+/// # Panics
+/// When the body is longer than any frame can be.
 pub(crate) fn put(out: &mut BytesMut, xid: Xid, op: OpCode, body: &[u8]) {
-    out.reserve(12 + body.len());
-    let mark = begin_frame(out);
-    header(out, xid, op);
+    let length = i32::try_from(body.len() + 8).expect("a frame is shorter than i32::MAX");
+    let mut head = [0; 12];
+    head[..4].copy_from_slice(&length.to_be_bytes());
+    head[4..8].copy_from_slice(&xid.0.to_be_bytes());
+    head[8..].copy_from_slice(&op.0.to_be_bytes());
+    out.reserve(head.len() + body.len());
+    out.extend_from_slice(&head);
     out.extend_from_slice(body);
-    end_frame(out, mark);
 }
 
 #[cfg(test)]

@@ -314,7 +314,10 @@ impl<'a, 's, R: Encode> Submitted<'a, 's, R> {
 
     fn submit(&self, room: Permit<'_>, losses: u64, waker: &Waker) -> Result<Stage<'a>, Error> {
         // A watch is known to the session by its path; what else happens at a path, only the caller must know.
-        let watch = self.watch.zip(self.path.map(|path| path.full().to_owned()));
+        let watch = match (self.watch, self.path) {
+            (Some(kind), Some(path)) => Some((kind, path.full().to_owned())),
+            _ => None,
+        };
         self.client
             .lane()
             .submit(room, self.op, watch, self.request, losses, waker)
