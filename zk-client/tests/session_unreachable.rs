@@ -174,7 +174,7 @@ async fn a_backlog_of_requests_waits_no_longer_than_the_first() {
     fake.cut();
     let mut state = client.state();
     state.wait_for(|state| !state.is_connected()).await.unwrap();
-    // More than the session's task and its mailbox hold.
+    // More than the session's task and its lane hold.
     let start = Instant::now();
     let requests: Vec<_> = (0..8_000)
         .map(|number| {
