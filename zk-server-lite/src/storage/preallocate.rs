@@ -21,9 +21,11 @@ use super::names;
 const FIRST: u64 = 1 << 20;
 /// How much larger each next one is.
 const GROWTH: u64 = 4;
-/// Zeros written at a time, and forced before the next: a whole segment forced at once would keep the disk busy for tens of
+/// Zeros forced before the next are written: a whole segment forced at once would keep the disk busy for tens of
 /// milliseconds, and the log's own forced writes would queue behind it.
-const STEP: usize = 1 << 20;
+const STEP: u64 = 1 << 20;
+/// Zeros written at a time: what an idle server keeps for it.
+const ZEROS: usize = 64 << 10;
 
 /// A zero-filled, forced file that has no log's name yet.
 #[derive(Debug)]
@@ -159,7 +161,7 @@ impl Filler {
     /// `None` when stopped meanwhile.
     fn fill(&self, size: u64) -> io::Result<Option<Arc<dyn DiskFile>>> {
         let file = self.disk.create(&self.path, false)?;
-        let zeros = vec![0; STEP];
+        let zeros = vec![0; ZEROS];
         let mut offset = 0;
         while offset < size {
             if self.stop.load(Ordering::Relaxed) {
@@ -167,10 +169,13 @@ impl Filler {
                 self.disk.remove(&self.path)?;
                 return Ok(None);
             }
-            let step = (size - offset).min(STEP as u64);
-            file.write_at(&zeros[..step as usize], offset)?;
+            let end = size.min(offset + STEP);
+            while offset < end {
+                let length = (end - offset).min(ZEROS as u64);
+                file.write_at(&zeros[..length as usize], offset)?;
+                offset += length;
+            }
             file.sync()?;
-            offset += step;
         }
         Ok(Some(file))
     }
