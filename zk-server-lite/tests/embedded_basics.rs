@@ -169,6 +169,27 @@ fn a_pipe_that_is_not_read_fills_and_goes_on_when_it_is() {
 }
 
 #[test]
+fn a_socket_that_is_not_read_fills_and_goes_on_when_it_is() {
+    const REQUESTS: i32 = 400;
+    let server = runtime().block_on(ZkServer::start()).unwrap();
+    let (mut client, _) = Raw::session(server.addr().unwrap(), 5000);
+    assert_eq!(client.create("/big", &[7; 50_000], 0), ErrorCode::OK);
+    let get = zk_proto::session::PathWatchRequest {
+        path: "/big".into(),
+        watch: false,
+    };
+    // 20 MB of replies: more than sockets hold, and than may wait before requests are no longer read.
+    for xid in 100..100 + REQUESTS {
+        client.send_bytes(&raw::request(xid, OpCode::GET_DATA, &get));
+    }
+    for xid in 100..100 + REQUESTS {
+        let reply = client.reply().expect("a reply");
+        assert_eq!((reply.header.xid.0, reply.header.err), (xid, ErrorCode::OK));
+    }
+    assert_eq!(client.create("/more", b"", 0), ErrorCode::OK);
+}
+
+#[test]
 fn fault_hooks_do_what_they_say() {
     let server = runtime().block_on(ZkServer::start()).unwrap();
     let address = server.addr().unwrap();

@@ -85,3 +85,52 @@ impl Alarm {
 fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
     calls.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn nobody_sleeps_over_a_call() {
+        let mut poll = mio::Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let alarm = Arc::new(Alarm::new(waker));
+        let mut events = mio::Events::with_capacity(4);
+        let (mut slots, mut pipes) = (Vec::new(), Vec::new());
+
+        // Called while awake: no system call, and no sleep.
+        alarm.call(Slot(1));
+        assert!(!alarm.may_sleep());
+        poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        assert!(events.is_empty());
+        alarm.take(&mut slots, &mut pipes);
+        assert_eq!(slots, [Slot(1)]);
+
+        // Called while asleep, by many: each is heard.
+        assert!(alarm.may_sleep());
+        let callers: Vec<_> = (2..6)
+            .map(|number| {
+                let alarm = Arc::clone(&alarm);
+                std::thread::spawn(move || alarm.call(Slot(number)))
+            })
+            .collect();
+        poll.poll(&mut events, Some(Duration::from_secs(30)))
+            .unwrap();
+        assert!(!events.is_empty());
+        callers
+            .into_iter()
+            .for_each(|caller| caller.join().unwrap());
+        alarm.take(&mut slots, &mut pipes);
+        slots.sort_unstable_by_key(|slot| slot.0);
+        assert_eq!(slots, (1..6).map(Slot).collect::<Vec<_>>());
+
+        // A reason to look around is enough.
+        alarm.ring();
+        assert!(!alarm.may_sleep());
+        alarm.take(&mut slots, &mut pipes);
+        assert!(alarm.may_sleep());
+    }
+}
