@@ -161,14 +161,14 @@ pub(super) fn mntr(shared: &Shared) -> Result<String, Halted> {
         "non_mtls_remote_conn_count",
         &core
             .links()
-            .filter(|link| !link.peer.ip().is_loopback())
+            .filter(|link| !link.peer().ip().is_loopback())
             .count(),
     );
     line(
         "non_mtls_local_conn_count",
         &core
             .links()
-            .filter(|link| link.peer.ip().is_loopback())
+            .filter(|link| link.peer().ip().is_loopback())
             .count(),
     );
     let sizes = counters.response_size.last_min_max();

@@ -56,7 +56,7 @@ pub(super) fn mean(value: f64) -> String {
 /// The part of a connection's line that `stat` and `cons` share, without the closing parenthesis.
 fn head(core: &Core, info: &ConnectionInfo, text: &mut String) {
     let link = core.link(info.conn);
-    let peer = link.map_or_else(String::new, |link| link.peer.to_string());
+    let peer = link.map_or_else(String::new, |link| link.peer().to_string());
     // Interest bits of a selection key: 1 = read, 4 = write.
     let ops = link.map_or(0, |link| {
         u8::from(link.may_read()) + if link.is_blocked() { 4 } else { 0 }

@@ -92,7 +92,7 @@ pub(super) fn dump(shared: &Shared) -> Result<String, Halted> {
             else {
                 continue;
             };
-            let line = format!("\tip: /{} sessionId: 0x{:x}", link.peer, session.0);
+            let line = format!("\tip: /{} sessionId: 0x{:x}", link.peer(), session.0);
             connections.entry(*deadline).or_default().push(line);
         }
     }

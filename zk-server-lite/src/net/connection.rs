@@ -128,7 +128,7 @@ impl Connection {
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Next::Turn),
             Err(error) => {
-                tracing::debug!(peer = %self.link.peer, %error, "cannot receive");
+                tracing::debug!(peer = %self.link.peer(), %error, "cannot receive");
                 return Ok(Next::Burial);
             }
         };
@@ -189,7 +189,7 @@ impl Connection {
         let sound = cut_frames(decoder, &mut bytes, &mut tools.bench.frames);
         let whole = !tools.bench.frames.is_empty();
         if !sound {
-            tracing::debug!(peer = %self.link.peer, "closing a connection: a length that no frame may have");
+            tracing::debug!(peer = %self.link.peer(), "closing a connection: a length that no frame may have");
         } else if !bytes.is_empty() {
             if whole {
                 self.keep(BytesMut::from(&bytes[..]));

@@ -238,7 +238,7 @@ impl Poller<'_> {
             });
             if let Some(connection) = late {
                 self.shared.metrics.sessionless();
-                tracing::debug!(peer = %connection.link.peer, "a connection began no session in time");
+                tracing::debug!(peer = %connection.link.peer(), "a connection began no session in time");
                 self.bury(slot)?;
             }
         }

@@ -246,7 +246,7 @@ impl Shared {
         let mut core = self.core()?;
         if core.links.remove(&link.id).is_some() {
             core.engine.detach(link.id);
-            let ip = link.peer.ip();
+            let ip = link.peer().ip();
             if let Some(count) = core.per_address.get_mut(&ip) {
                 *count -= 1;
                 if *count == 0 {
@@ -373,7 +373,7 @@ impl Shared {
         match core.engine.wants_close(link.id) {
             Some(CloseReason::NotReading) => link.cut(),
             Some(reason) => {
-                tracing::debug!(peer = %link.peer, ?reason, "closing a connection");
+                tracing::debug!(peer = %link.peer(), ?reason, "closing a connection");
                 // What waits behind a blocked link goes first.
                 if core.engine.output(link.id).is_none_or(|out| out.is_empty()) {
                     link.close();

@@ -6,7 +6,7 @@
 //! which bounds it.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -120,7 +120,9 @@ pub(crate) enum Flushed {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) id: ConnId,
-    pub(crate) peer: SocketAddr,
+    /// Less room than a `SocketAddr` takes.
+    ip: IpAddr,
+    port: u16,
     slot: Slot,
     transport: Transport,
     out: Mutex<Out>,
@@ -147,7 +149,8 @@ impl Link {
     ) -> Self {
         Self {
             id,
-            peer,
+            ip: peer.ip(),
+            port: peer.port(),
             slot,
             transport,
             out: Mutex::default(),
@@ -159,6 +162,11 @@ impl Link {
             called: AtomicBool::new(false),
             alarm,
         }
+    }
+
+    /// Where it came from.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port)
     }
 
     /// Whether readiness is not told for it: it is tried whenever the poller is called.
@@ -227,7 +235,7 @@ impl Link {
                     return Flushed::Blocked;
                 }
                 Err(error) => {
-                    tracing::debug!(peer = %self.peer, %error, "cannot send");
+                    tracing::debug!(peer = %self.peer(), %error, "cannot send");
                     out.queued = BytesMut::new();
                     drop(out);
                     self.cut();

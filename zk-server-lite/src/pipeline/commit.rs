@@ -1,8 +1,6 @@
 //! Transactions that are safe are applied: the tree changes, events go out, whoever asked is answered, and reads that
 //! waited are served.
 
-use std::collections::VecDeque;
-
 use bytes::BytesMut;
 use zk_proto::jute::Encode;
 use zk_proto::session::{CreateResponse, PathResponse, ReplyHeader, StatResponse};
@@ -58,7 +56,7 @@ impl Engine {
                 if let Some(state) = self.conns.get_mut(&conn)
                     && state.queue.is_empty()
                 {
-                    state.queue = VecDeque::new();
+                    state.queue.clear();
                 }
             }
             Reply::Request { conn, op } => {
@@ -134,7 +132,6 @@ impl Engine {
         {
             match item {
                 Item::Read(frame, received) => {
-                    state.queued_bytes -= frame.len();
                     self.read(conn, &frame, received, now);
                 }
                 Item::Answer(answer) => self.give(conn, answer),

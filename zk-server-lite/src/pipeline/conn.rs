@@ -46,6 +46,15 @@ pub(super) enum Item {
     Answer(Answer),
 }
 
+impl Item {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Read(frame, _) => frame.len(),
+            Self::Write(_) | Self::Answer(_) => 0,
+        }
+    }
+}
+
 /// An answer that depends on no node.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -56,6 +65,54 @@ pub(super) struct Answer {
     pub(super) body: &'static [u8],
     /// The connection ends with it.
     pub(super) close: Option<CloseReason>,
+}
+
+/// Requests that are not answered yet. Most connections have none, so the queue itself is elsewhere.
+#[derive(Debug, Default)]
+pub(super) struct Queue(Option<Box<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    items: VecDeque<Item>,
+    /// Bytes of the reads.
+    bytes: usize,
+}
+
+impl Queue {
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |waiting| waiting.items.len())
+    }
+
+    /// Bytes of the reads that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |waiting| waiting.bytes)
+    }
+
+    pub(super) fn push_back(&mut self, item: Item) {
+        let waiting = self.0.get_or_insert_default();
+        waiting.bytes += item.bytes();
+        waiting.items.push_back(item);
+    }
+
+    pub(super) fn front(&self) -> Option<&Item> {
+        self.0.as_ref()?.items.front()
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<Item> {
+        let waiting = self.0.as_mut()?;
+        let item = waiting.items.pop_front()?;
+        waiting.bytes -= item.bytes();
+        Some(item)
+    }
+
+    /// Forgets what waits, and gives its room back.
+    pub(super) fn clear(&mut self) {
+        self.0 = None;
+    }
 }
 
 #[derive(Debug)]
@@ -69,9 +126,7 @@ pub(super) struct Conn {
     pub(super) wants_read_only: bool,
     /// Who it is: its address, and what auth packets added. Shared with others that have no more than their address.
     pub(super) ids: Arc<[Id]>,
-    pub(super) queue: VecDeque<Item>,
-    /// Bytes of the reads in the queue.
-    pub(super) queued_bytes: usize,
+    pub(super) queue: Queue,
     /// An answer in the queue ends the connection: what comes after it is not looked at.
     pub(super) ending: bool,
     pub(super) out: BytesMut,
@@ -96,8 +151,7 @@ impl Conn {
             handshaken: false,
             wants_read_only: false,
             ids,
-            queue: VecDeque::new(),
-            queued_bytes: 0,
+            queue: Queue::default(),
             ending: false,
             out: BytesMut::new(),
             dirty: false,

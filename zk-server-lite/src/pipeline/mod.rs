@@ -295,7 +295,7 @@ impl Engine {
         };
         let limit = self.config.global_outstanding_limit;
         let busy = self.is_loaded() && !state.queue.is_empty();
-        let full = state.queue.len() > limit || state.queued_bytes > MAX_QUEUED_BYTES;
+        let full = state.queue.len() > limit || state.queue.bytes() > MAX_QUEUED_BYTES;
         if busy || full {
             self.stalled.insert(conn);
         }
@@ -338,7 +338,6 @@ impl Engine {
         if let Some(state) = self.conns.get_mut(&conn) {
             state.close.get_or_insert(reason);
             state.queue.clear();
-            state.queued_bytes = 0;
             if let Some(session) = state.session()
                 && self.owners.get(&session) == Some(&conn)
             {

@@ -93,7 +93,6 @@ impl Engine {
             }
             _ if !state.queue.is_empty() => {
                 // A copy: the frame is a piece of a receive buffer that may be much larger.
-                state.queued_bytes += frame.len();
                 state
                     .queue
                     .push_back(Item::Read(Bytes::copy_from_slice(frame), now));
