@@ -222,6 +222,24 @@ fn fs_k1_neither_client_nor_recipes_read_the_wall_clock() {
     );
 }
 
+/// Of the fault catalogue: those of a client's session, and of clocks as a client sees them. The others are a server's.
+#[test]
+fn every_scenario_of_a_session_has_a_test() {
+    let sources: Vec<_> = ["zk-client", "zk-recipes", "tests"]
+        .into_iter()
+        .flat_map(|member| files(member, &[".rs"]))
+        .map(|path| read(&path))
+        .collect();
+    let scenarios = (1..=18)
+        .map(|number| format!("c{number}"))
+        .chain(["k1", "k3"].map(str::to_owned));
+    let offences: Vec<_> = scenarios
+        .map(|scenario| format!("fn fs_{scenario}_"))
+        .filter(|name| !sources.iter().any(|source| source.contains(name)))
+        .collect();
+    none("each has a test that is named after it", &offences);
+}
+
 #[test]
 fn cores_iterate_no_hash_table() {
     let mut offences = Vec::new();
