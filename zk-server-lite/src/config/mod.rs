@@ -1,7 +1,10 @@
 //! What a server is told at its start: typed, with ZooKeeper's names and defaults. [`properties`] reads the file's syntax,
 //! [`zoo_cfg`] knows the keys.
 
+mod complaint;
+mod no_effect;
 pub mod properties;
+mod value;
 pub mod zoo_cfg;
 
 use std::net::SocketAddr;

@@ -4,205 +4,14 @@
 //! feature that is not built is warned about by name; only an ensemble is refused, since serving alone in its place would
 //! split it. A malformed value is refused with its line: guessing would be worse.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::properties::{self, MalformedEscape, Property};
-use super::{ServerConfig, SnapshotCompression, Whitelist};
+use super::no_effect::feature;
+use super::properties::{self, Property};
+use super::value::{Value, kibibytes, resolve, whitelist};
+use super::{ServerConfig, SnapshotCompression};
 
-/// Why a configuration cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The file's syntax.
-    #[error(transparent)]
-    Syntax(#[from] MalformedEscape),
-    /// A value that its key cannot have.
-    #[error("line {line}: {key}={value}: expected {expected}")]
-    Value {
-        /// Counted from 1.
-        line: usize,
-        /// The key.
-        key: String,
-        /// Its value as written.
-        value: String,
-        /// What it should be.
-        expected: &'static str,
-    },
-    /// A key that must be there.
-    #[error("{0} is not set")]
-    Missing(&'static str),
-    /// An ensemble's configuration.
-    #[error(
-        "line {line}: {key}: this server runs alone; ensembles are not supported, remove the server.N lines"
-    )]
-    Ensemble {
-        /// Counted from 1.
-        line: usize,
-        /// The key.
-        key: String,
-    },
-    /// Two values that contradict each other.
-    #[error("{0}")]
-    Contradiction(String),
-}
-
-/// Something a start is not refused for, to be logged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConfigWarning {
-    /// A known key of something this server does not have.
-    NoEffect {
-        /// Counted from 1.
-        line: usize,
-        /// The key.
-        key: String,
-        /// What it belongs to.
-        feature: &'static str,
-    },
-    /// A key nobody knows.
-    Unknown {
-        /// Counted from 1.
-        line: usize,
-        /// The key.
-        key: String,
-    },
-}
-
-impl std::fmt::Display for ConfigWarning {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NoEffect { line, key, feature } => {
-                write!(
-                    f,
-                    "line {line}: {key} has no effect: this server has no {feature}"
-                )
-            }
-            Self::Unknown { line, key } => write!(f, "line {line}: {key} is not a known key"),
-        }
-    }
-}
-
-/// Keys of what this server does not have, by feature. A name ending in `.` stands for all that begin with it.
-const NO_EFFECT: &[(&str, &[&str])] = &[
-    (
-        "TLS",
-        &[
-            "secureClientPort",
-            "secureClientPortAddress",
-            "ssl.",
-            "sslQuorum",
-            "sslQuorumReloadCertFiles",
-            "client.certReload",
-            "client.portUnification",
-            "portUnification",
-            "X509AuthenticationProvider.",
-            "fips-mode",
-            "outstandingHandshake.limit",
-            "netty.",
-        ],
-    ),
-    (
-        "SASL and no pluggable authentication",
-        &[
-            "authProvider.",
-            "quorum.auth.",
-            "quorum.cnxn.threads.size",
-            "sessionRequireClientSASLAuth",
-            "allowSaslFailedClients",
-            "kerberos.",
-            "sasl.",
-            "enforce.auth.",
-            "DigestAuthenticationProvider.digestAlg",
-            "ensembleAuthName",
-            "letAnySaslUserDoX",
-        ],
-    ),
-    ("admin server", &["admin."]),
-    ("metrics provider", &["metricsProvider."]),
-    (
-        "ensemble",
-        &[
-            "initLimit",
-            "syncLimit",
-            "connectToLearnerMasterLimit",
-            "electionAlg",
-            "electionPortBindRetry",
-            "quorumListenOnAllIPs",
-            "peerType",
-            "syncEnabled",
-            "observerMasterPort",
-            "observer.",
-            "reconfigEnabled",
-            "standaloneEnabled",
-            "localSessionsEnabled",
-            "localSessionsUpgradingEnabled",
-            "group.",
-            "weight.",
-            "oraclePath",
-            "leaderServes",
-            "cnxTimeout",
-            "multiAddress.",
-            "commitLogCount",
-            "readonlymode.enabled",
-            "learner.",
-            "leader.",
-            "closeSessionTxn.enabled",
-            "snapshotSizeFactor",
-        ],
-    ),
-    (
-        "setting of its own for it",
-        &[
-            "emulate353TTLNodes",
-            "maxResponseCacheSize",
-            "maxGetChildrenResponseCacheSize",
-            "watchManagerName",
-            "audit.",
-            "flushDelay",
-            "maxWriteQueuePollTime",
-            "maxBatchSize",
-            "tcpKeepAlive",
-            "serverCnxnFactory",
-            "jvm.pause.",
-            "nio.",
-            "commitProcessor.",
-            "digest.enabled",
-            "compressedTransactionLog",
-            "fsync.warningthresholdms",
-            "warnThresholdMs",
-            "request_throttle_",
-            "request.throttle.",
-            "throttled_op_wait_time",
-            "connection_throttle_",
-            "connectionMaxTokens",
-            "connectionTokenFillTime",
-            "connectionTokenFillCount",
-            "connectionFreezeTime",
-            "connectionDropIncrease",
-            "connectionDropDecrease",
-            "connectionDecreaseRatio",
-            "connection_throttle_weight_enabled",
-            "requestThrottleLimit",
-            "requestThrottleStallTime",
-            "requestThrottleDropStale",
-            "requestStaleLatencyCheck",
-            "requestStaleConnectionCheck",
-            "largeRequestThreshold",
-            "largeRequestMaxBytes",
-            "jute.maxbuffer.extrasize",
-            "db.autocreate",
-            "globalOutstandingLimit.enabled",
-            "intBufferStartingSizeBytes",
-            "maxDelayedObserverRequests",
-            "serializeLastProcessedZxid.enabled",
-            "superUser",
-            "test.",
-        ],
-    ),
-];
+pub use super::complaint::{ConfigError, ConfigWarning};
 
 /// Reads a `zoo.cfg` into a configuration.
 ///
@@ -234,70 +43,13 @@ struct Draft {
     address: Option<IpAddr>,
 }
 
-/// A property whose value is being read.
-struct Value<'a>(&'a Property);
-
-impl Value<'_> {
-    fn refuse(&self, expected: &'static str) -> ConfigError {
-        let Property { line, key, value } = self.0;
-        ConfigError::Value {
-            line: *line,
-            key: key.clone(),
-            value: value.clone(),
-            expected,
-        }
-    }
-
-    /// Java trims numbers.
-    fn number<T: FromStr>(&self, expected: &'static str) -> Result<T, ConfigError> {
-        self.0
-            .value
-            .trim()
-            .parse()
-            .map_err(|_| self.refuse(expected))
-    }
-
-    fn count<T: FromStr>(&self) -> Result<T, ConfigError> {
-        self.number("a number, not negative")
-    }
-
-    /// `-1` stands for the default.
-    fn timeout(&self) -> Result<Option<i32>, ConfigError> {
-        let ms: i32 = self.number("milliseconds, or -1")?;
-        match ms {
-            -1 => Ok(None),
-            1.. => Ok(Some(ms)),
-            _ => Err(self.refuse("milliseconds, or -1")),
-        }
-    }
-
-    fn millis(&self) -> Result<Duration, ConfigError> {
-        self.number("milliseconds").map(Duration::from_millis)
-    }
-
-    fn truth(&self) -> Result<bool, ConfigError> {
-        match self.0.value.trim().to_ascii_lowercase().as_str() {
-            "true" | "yes" => Ok(true),
-            "false" | "no" => Ok(false),
-            _ => Err(self.refuse("true or false")),
-        }
-    }
-
-    fn path(&self) -> Result<PathBuf, ConfigError> {
-        match self.0.value.trim() {
-            "" => Err(self.refuse("a directory")),
-            path => Ok(PathBuf::from(path)),
-        }
-    }
-}
-
 impl Draft {
     fn take(
         &mut self,
         property: &Property,
         warnings: &mut Vec<ConfigWarning>,
     ) -> Result<(), ConfigError> {
-        let value = Value(property);
+        let value = Value::new(property);
         let config = &mut self.config;
         let key = property
             .key
@@ -429,55 +181,10 @@ impl Draft {
     }
 }
 
-/// −1 and less switch a size off.
-fn kibibytes(value: &Value<'_>) -> Result<u64, ConfigError> {
-    let size: i64 = value.number("kibibytes")?;
-    match u64::try_from(size).unwrap_or(0) {
-        size if size.checked_mul(1024).is_some() => Ok(size),
-        _ => Err(value.refuse("kibibytes")),
-    }
-}
-
-fn whitelist(value: &str) -> Whitelist {
-    let words: Vec<_> = value
-        .split(',')
-        .map(str::trim)
-        .filter(|word| !word.is_empty())
-        .map(str::to_owned)
-        .collect();
-    if words.iter().any(|word| word == "*") {
-        Whitelist::All
-    } else {
-        Whitelist::Only(words)
-    }
-}
-
-fn resolve(value: &Value<'_>) -> Result<IpAddr, ConfigError> {
-    let host = value
-        .0
-        .value
-        .trim()
-        .trim_start_matches('[')
-        .trim_end_matches(']');
-    (host, 0)
-        .to_socket_addrs()
-        .ok()
-        .and_then(|mut addresses| addresses.next())
-        .map(|address| address.ip())
-        .ok_or_else(|| value.refuse("an address of this machine, or a name that resolves to one"))
-}
-
-fn feature(key: &str) -> Option<&'static str> {
-    let belongs =
-        |name: &&str| *name == key || (name.ends_with(['.', '_']) && key.starts_with(name));
-    NO_EFFECT
-        .iter()
-        .find(|(_, keys)| keys.iter().any(&belongs))
-        .map(|(feature, _)| *feature)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const BASE: &str = "tickTime=2000\ndataDir=/data\nclientPort=2181\n";
