@@ -40,6 +40,15 @@ impl<'a> Value<'a> {
         self.number("a number, not negative")
     }
 
+    /// Where Java takes any integer, and less than nothing for nothing.
+    pub(super) fn or_zero<T: TryFrom<i32> + Default>(
+        &self,
+        expected: &'static str,
+    ) -> Result<T, ConfigError> {
+        let number: i32 = self.number(expected)?;
+        Ok(T::try_from(number).unwrap_or_default())
+    }
+
     /// `-1` stands for the default.
     pub(super) fn timeout(&self) -> Result<Option<i32>, ConfigError> {
         let ms: i32 = self.number("milliseconds, or -1")?;

@@ -98,9 +98,11 @@ impl Draft {
                     _ => return Err(value.refuse("gz, snappy or nothing")),
                 }
             }
-            "autopurge.snapRetainCount" => config.purge_retain = value.count::<usize>()?.max(3),
+            "autopurge.snapRetainCount" => {
+                config.purge_retain = value.or_zero::<usize>("a number")?.max(3)
+            }
             "autopurge.purgeInterval" => {
-                config.purge_interval_hours = value.number("hours, 0 for never")?
+                config.purge_interval_hours = value.or_zero("hours, 0 for never")?
             }
             "extendedTypesEnabled" => config.extended_types = value.truth()?,
             "enforceQuota" => config.enforce_quota = value.truth()?,
@@ -285,5 +287,15 @@ mod tests {
             ConfigError::Missing("tickTime")
         );
         assert!(with("minSessionTimeout=50000").is_err());
+    }
+
+    #[test]
+    fn numbers_below_zero_are_zero_where_java_takes_them_so() {
+        let (config, _) =
+            with("autopurge.purgeInterval=-1\nautopurge.snapRetainCount=-1\npreAllocSize=-1")
+                .unwrap();
+        assert_eq!(config.purge_interval_hours, 0);
+        assert_eq!(config.purge_retain, 3);
+        assert_eq!(config.pre_alloc_kb, 0);
     }
 }
