@@ -1,5 +1,8 @@
 //! What the engine costs by itself, without sockets and disk: resident bytes per node of 100 B of data, and operations per
-//! second on one thread. `cargo run --release -p zk-server-lite --example engine_cost [nodes]`
+//! second on one thread. `cargo run --release -p zk-server-lite --example engine_cost [nodes [workload [requests]]]`
+//!
+//! With one workload and a number of requests the work is fixed, for counting instructions:
+//! `valgrind --tool=callgrind --toggle-collect='engine_cost::drive' target/release/examples/engine_cost 2000 multi 2000`
 
 #![expect(
     clippy::unwrap_used,
@@ -11,7 +14,8 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use zk_proto::jute::Encode;
 use zk_proto::session::{
-    ConnectRequest, CreateRequest, PathWatchRequest, RequestHeader, SetDataRequest,
+    ConnectRequest, CreateRequest, MultiOp, MultiRequest, PathWatchRequest, RequestHeader,
+    SetDataRequest,
 };
 use zk_proto::{Acl, OpCode, Xid};
 use zk_server_lite::pipeline::{ConnId, Database, Engine, EngineConfig};
@@ -35,14 +39,29 @@ fn frame(op: OpCode, body: &impl Encode) -> Bytes {
     out.freeze()
 }
 
-fn create(path: &str) -> Bytes {
-    let request = CreateRequest {
+fn create_request(path: &str) -> CreateRequest<'_> {
+    CreateRequest {
         path: path.into(),
         data: Some(Bytes::from_static(&[7; 100])),
         acl: Some(vec![Acl::open_unsafe()]),
         flags: 0,
+    }
+}
+
+fn create(path: &str) -> Bytes {
+    frame(OpCode::CREATE, &create_request(path))
+}
+
+/// Ten creates of siblings.
+fn multi(first: usize) -> Bytes {
+    let paths: Vec<String> = (first..first + 10)
+        .map(|at| format!("/group-000000/{at:010}"))
+        .collect();
+    let creates = paths.iter().map(|path| create_request(path));
+    let request = MultiRequest {
+        ops: creates.map(MultiOp::Create).collect(),
     };
-    frame(OpCode::CREATE, &request)
+    frame(OpCode::MULTI, &request)
 }
 
 fn settle(engine: &mut Engine) {
@@ -55,27 +74,47 @@ fn settle(engine: &mut Engine) {
     engine.take_dirty(&mut Vec::new());
 }
 
-fn run(engine: &mut Engine, name: &str, count: usize, mut frame: impl FnMut(usize) -> Bytes) {
-    let frames: Vec<Bytes> = (0..count.min(100_000)).map(&mut frame).collect();
-    let start = Instant::now();
+/// What is measured: requests in, transactions taken and said to be safe, replies out.
+#[inline(never)]
+fn drive(engine: &mut Engine, frames: &[Bytes]) {
     for batch in frames.chunks(BATCH) {
         for frame in batch {
             engine.handle_frame(CONN, frame, Time::default(), 0);
         }
         settle(engine);
     }
-    let seconds = start.elapsed().as_secs_f64();
-    println!(
-        "{name:<28} {:>10.0} ops/s {:>8.0} ns each",
-        frames.len() as f64 / seconds,
-        seconds * 1e9 / frames.len() as f64
-    );
+}
+
+/// Which workloads to run, and how many requests of each.
+struct Plan {
+    only: Option<String>,
+    requests: usize,
+}
+
+impl Plan {
+    fn run(&self, engine: &mut Engine, name: &str, frame: impl FnMut(usize) -> Bytes) {
+        if self.only.as_ref().is_some_and(|only| only != name) {
+            return;
+        }
+        let frames: Vec<Bytes> = (0..self.requests).map(frame).collect();
+        let start = Instant::now();
+        drive(engine, &frames);
+        let seconds = start.elapsed().as_secs_f64();
+        println!(
+            "{name:<28} {:>10.0} ops/s {:>8.0} ns each",
+            frames.len() as f64 / seconds,
+            seconds * 1e9 / frames.len() as f64
+        );
+    }
 }
 
 fn main() {
-    let nodes: usize = std::env::args()
-        .nth(1)
-        .map_or(1_000_000, |text| text.parse().unwrap());
+    let mut args = std::env::args().skip(1);
+    let nodes: usize = args.next().map_or(1_000_000, |text| text.parse().unwrap());
+    let plan = Plan {
+        only: args.next(),
+        requests: args.next().map_or(100_000, |text| text.parse().unwrap()),
+    };
     let mut engine = Engine::new(
         EngineConfig::default(),
         Database::empty(false),
@@ -122,29 +161,26 @@ fn main() {
         let node = at.wrapping_mul(7919) % nodes;
         format!("/group-{:06}/node-{:06}", node / 1000, node % 1000)
     };
-    run(&mut engine, "getData 100 B", 1_000_000, |at| {
+    plan.run(&mut engine, "get", |at| {
         let path = pick(at);
-        let watch = false;
-        frame(
-            OpCode::GET_DATA,
-            &PathWatchRequest {
-                path: path.as_str().into(),
-                watch,
-            },
-        )
+        let request = PathWatchRequest {
+            path: path.as_str().into(),
+            watch: false,
+        };
+        frame(OpCode::GET_DATA, &request)
     });
-    run(&mut engine, "setData 1 KiB, one node", 1_000_000, |_| {
+    plan.run(&mut engine, "set", |at| {
+        let path = pick(at);
         let request = SetDataRequest {
-            path: "/group-000000".into(),
+            path: path.as_str().into(),
             data: Some(Bytes::from_static(&[1; 1024])),
             version: -1,
         };
         frame(OpCode::SET_DATA, &request)
     });
-    run(&mut engine, "create 100 B", 1_000_000, |at| {
+    plan.run(&mut engine, "create", |at| {
         create(&format!("/group-000001/more-{at:06}"))
     });
-    run(&mut engine, "create, name taken", 1_000_000, |at| {
-        create(&format!("/group-000001/more-{at:06}"))
-    });
+    plan.run(&mut engine, "taken", |_| create("/group-000001/node-000001"));
+    plan.run(&mut engine, "multi", |at| multi(at * 10));
 }
