@@ -8,7 +8,7 @@ use bytes::BytesMut;
 
 use crate::error::DecodeError;
 use crate::ids::newtype_field;
-use crate::jute::{Decode, Encode, Field, Reader, Ustring, put_int, put_ustring, record_is_field};
+use crate::jute::{Decode, Encode, Field, Reader, Ustring, put_int, put_ustring, put_vector};
 
 /// A set of permissions. Bits that ZooKeeper gives no meaning are kept as they come, as its servers do.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -188,4 +188,70 @@ impl Encode for Acl {
     }
 }
 
-record_is_field!(Acl);
+/// The list of almost every create, as it travels: one entry, everything to `world:anyone`.
+const OPEN_LIST: [u8; 27] = *b"\0\0\0\x01\0\0\0\x1f\0\0\0\x05world\0\0\0\x06anyone";
+
+impl<'a> Field<'a> for Acl {
+    fn read(reader: &mut Reader<'a>, _field: &'static str) -> Result<Self, DecodeError> {
+        Self::decode(reader)
+    }
+
+    fn write(&self, out: &mut BytesMut) {
+        self.encode(out);
+    }
+
+    fn read_vector(
+        reader: &mut Reader<'a>,
+        field: &'static str,
+    ) -> Result<Option<Vec<Self>>, DecodeError> {
+        if reader.skip_if(&OPEN_LIST) {
+            return Ok(Some(vec![Self::open_unsafe()]));
+        }
+        reader.vector(field, Self::decode)
+    }
+
+    fn write_vector(items: Option<&[Self]>, out: &mut BytesMut) {
+        match items {
+            Some([only]) if *only == Self::open_unsafe() => out.extend_from_slice(&OPEN_LIST),
+            _ => put_vector(out, items, |out, acl| acl.encode(out)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn the_open_list_is_one_list_among_others() {
+        let closed = Acl {
+            perms: Perms(31),
+            id: Id::new("digest", "a:b"),
+        };
+        for list in [
+            Some(vec![Acl::open_unsafe()]),
+            Some(vec![Acl::open_unsafe(), closed.clone()]),
+            Some(vec![closed, Acl::open_unsafe()]),
+            Some(vec![Acl::read_unsafe()]),
+            Some(vec![]),
+            None,
+        ] {
+            let mut short = BytesMut::new();
+            Acl::write_vector(list.as_deref(), &mut short);
+            let mut plain = BytesMut::new();
+            put_vector(&mut plain, list.as_deref(), |out, acl| acl.encode(out));
+            assert_eq!(short, plain);
+            let bytes: Bytes = short.freeze();
+            for end in 0..bytes.len() {
+                let cut = bytes.slice(..end);
+                let mut reader = Reader::new(&cut, "List");
+                assert!(Acl::read_vector(&mut reader, "acl").is_err());
+            }
+            let mut reader = Reader::new(&bytes, "List");
+            assert_eq!(Acl::read_vector(&mut reader, "acl"), Ok(list));
+            assert_eq!(reader.remaining(), 0);
+        }
+    }
+}

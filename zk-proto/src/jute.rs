@@ -129,6 +129,15 @@ impl<'a> Reader<'a> {
         self.frame.slice(self.position..self.end)
     }
 
+    /// Steps over `expected` if that is what comes next.
+    pub(crate) fn skip_if(&mut self, expected: &[u8]) -> bool {
+        let next = self.frame[self.position..self.end].starts_with(expected);
+        if next {
+            self.position += expected.len();
+        }
+        next
+    }
+
     /// Ends reading at `end`, which must lie in what is left. Returns where it ended before.
     pub(crate) fn limit(&mut self, end: usize) -> usize {
         debug_assert!(
@@ -360,6 +369,19 @@ pub fn put_count(out: &mut BytesMut, count: usize) {
 pub(crate) trait Field<'a>: Sized {
     fn read(reader: &mut Reader<'a>, field: &'static str) -> Result<Self, DecodeError>;
     fn write(&self, out: &mut BytesMut);
+
+    /// Reads a vector of these. A type with one vector that almost everybody sends may know it by its bytes.
+    fn read_vector(
+        reader: &mut Reader<'a>,
+        field: &'static str,
+    ) -> Result<Option<Vec<Self>>, DecodeError> {
+        reader.vector(field, |reader| Self::read(reader, field))
+    }
+
+    /// Writes a vector of these, `None` as null.
+    fn write_vector(items: Option<&[Self]>, out: &mut BytesMut) {
+        put_vector(out, items, |out, item| item.write(out));
+    }
 }
 
 impl<'a> Field<'a> for i32 {
@@ -427,10 +449,10 @@ impl<'a> Field<'a> for Ustring<'a> {
 
 impl<'a, T: Field<'a>> Field<'a> for Option<Vec<T>> {
     fn read(reader: &mut Reader<'a>, field: &'static str) -> Result<Self, DecodeError> {
-        reader.vector(field, |reader| T::read(reader, field))
+        T::read_vector(reader, field)
     }
     fn write(&self, out: &mut BytesMut) {
-        put_vector(out, self.as_deref(), |out, item| item.write(out));
+        T::write_vector(self.as_deref(), out);
     }
 }
 

@@ -119,27 +119,39 @@ pub struct MultiRequest<'a> {
     pub ops: Vec<MultiOp<'a>>,
 }
 
+impl<'a> MultiOp<'a> {
+    /// Reads the next operation of a multi or multiRead request; `None` at its end. For a server that prepares each
+    /// operation as it comes.
+    ///
+    /// # Errors
+    /// When the bytes form neither a known operation nor the end.
+    pub fn decode_next(reader: &mut Reader<'a>) -> Result<Option<Self>, DecodeError> {
+        let header = MultiHeader::decode(reader)?;
+        if header.done {
+            return Ok(None);
+        }
+        Ok(Some(match header.op {
+            OpCode::CREATE => Self::Create(Decode::decode(reader)?),
+            OpCode::CREATE2 => Self::Create2(Decode::decode(reader)?),
+            OpCode::CREATE_CONTAINER => Self::CreateContainer(Decode::decode(reader)?),
+            OpCode::CREATE_TTL => Self::CreateTtl(Decode::decode(reader)?),
+            OpCode::DELETE => Self::Delete(Decode::decode(reader)?),
+            OpCode::SET_DATA => Self::SetData(Decode::decode(reader)?),
+            OpCode::CHECK => Self::Check(Decode::decode(reader)?),
+            OpCode::GET_DATA => Self::GetData(Decode::decode(reader)?),
+            OpCode::GET_CHILDREN => Self::GetChildren(Decode::decode(reader)?),
+            OpCode(other) => return Err(reader.bad_value("type", i64::from(other))),
+        }))
+    }
+}
+
 impl<'a> Decode<'a> for MultiRequest<'a> {
     fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let mut ops = Vec::new();
-        loop {
-            let header = MultiHeader::decode(reader)?;
-            if header.done {
-                return Ok(Self { ops });
-            }
-            ops.push(match header.op {
-                OpCode::CREATE => MultiOp::Create(Decode::decode(reader)?),
-                OpCode::CREATE2 => MultiOp::Create2(Decode::decode(reader)?),
-                OpCode::CREATE_CONTAINER => MultiOp::CreateContainer(Decode::decode(reader)?),
-                OpCode::CREATE_TTL => MultiOp::CreateTtl(Decode::decode(reader)?),
-                OpCode::DELETE => MultiOp::Delete(Decode::decode(reader)?),
-                OpCode::SET_DATA => MultiOp::SetData(Decode::decode(reader)?),
-                OpCode::CHECK => MultiOp::Check(Decode::decode(reader)?),
-                OpCode::GET_DATA => MultiOp::GetData(Decode::decode(reader)?),
-                OpCode::GET_CHILDREN => MultiOp::GetChildren(Decode::decode(reader)?),
-                OpCode(other) => return Err(reader.bad_value("type", i64::from(other))),
-            });
+        while let Some(op) = MultiOp::decode_next(reader)? {
+            ops.push(op);
         }
+        Ok(Self { ops })
     }
 }
 

@@ -1,12 +1,14 @@
 //! The body of each transaction type: what was decided, in absolute terms, so that applying it twice does no harm.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::acl::Acl;
 use crate::code::{ErrorCode, OpCode};
 use crate::error::DecodeError;
 use crate::jute::{
-    Decode, Encode, Reader, Ustring, put_buffer, put_int, put_ustring, put_vector, record,
+    Decode, Encode, Field, Reader, Ustring, put_buffer, put_int, put_ustring, put_vector, record,
 };
 
 record! {
@@ -103,7 +105,7 @@ impl<'a> Decode<'a> for CreateTxn<'a> {
         let txn = Self {
             path: reader.ustring("path")?,
             data: reader.buffer("data")?,
-            acl: reader.vector("acl", Acl::decode)?,
+            acl: Acl::read_vector(reader, "acl")?,
             ephemeral: reader.boolean("ephemeral")?,
             // The old record ends here. Java tells the two apart by the end of the bytes, and so do we.
             parent_cversion: match reader.remaining() {
@@ -120,7 +122,7 @@ impl Encode for CreateTxn<'_> {
     fn encode(&self, out: &mut BytesMut) {
         put_ustring(out, self.path.as_str());
         put_buffer(out, self.data.as_deref());
-        put_vector(out, self.acl.as_deref(), |out, acl| acl.encode(out));
+        Acl::write_vector(self.acl.as_deref(), out);
         crate::jute::put_bool(out, self.ephemeral);
         if let Some(version) = self.parent_cversion {
             put_int(out, version);
@@ -188,6 +190,22 @@ impl<'a> Txn<'a> {
             Self::Multi(_) => OpCode::MULTI,
             Self::Error(_) => OpCode::ERROR,
         }
+    }
+
+    /// Where a node's data stands in the encoded record; `None` without data. For whoever encoded it and will need the data
+    /// again: these bytes are it.
+    #[must_use]
+    pub fn data_place(&self) -> Option<Range<usize>> {
+        let (path, data) = match self {
+            Self::Create(txn) | Self::Create2(txn) => (&txn.path, &txn.data),
+            Self::CreateContainer(txn) => (&txn.path, &txn.data),
+            Self::CreateTtl(txn) => (&txn.path, &txn.data),
+            Self::SetData(txn) | Self::Reconfig(txn) => (&txn.path, &txn.data),
+            _ => return None,
+        };
+        // All of these begin with the path and the data, each behind its length.
+        let start = 4 + path.or_empty().len() + 4;
+        data.as_ref().map(|data| start..start + data.len())
     }
 
     /// Reads the body of a transaction of type `op`.
@@ -267,9 +285,7 @@ fn close_session_without_body<'a>(
 
 /// The paths of a session's ephemeral nodes. No node's path is empty or missing; if one were let in here, a list of two
 /// such would be encoded as something that is read back as a digest.
-fn paths_to_delete<'a>(
-    reader: &mut Reader<'a>,
-) -> Result<Option<Vec<Ustring<'a>>>, DecodeError> {
+fn paths_to_delete<'a>(reader: &mut Reader<'a>) -> Result<Option<Vec<Ustring<'a>>>, DecodeError> {
     reader.vector("paths2Delete", |reader| {
         let path = reader.ustring("paths2Delete")?;
         if path.or_empty().is_empty() {
@@ -305,5 +321,52 @@ impl Encode for Txn<'_> {
             }),
             Self::Error(code) => put_int(out, code.0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_the_data_holds_the_data() {
+        for data in [None, Some(Bytes::new()), Some(Bytes::from_static(b"data"))] {
+            let create = CreateTxn {
+                path: "/a/b".into(),
+                data: data.clone(),
+                acl: Some(vec![Acl::open_unsafe()]),
+                ..CreateTxn::default()
+            };
+            let container = PlainCreateTxn {
+                path: "/a/bc".into(),
+                data: data.clone(),
+                ..PlainCreateTxn::default()
+            };
+            let ttl = CreateTtlTxn {
+                path: "/".into(),
+                data: data.clone(),
+                ..CreateTtlTxn::default()
+            };
+            let set = SetDataTxn {
+                path: Ustring::null(),
+                data: data.clone(),
+                version: 1,
+            };
+            for txn in [
+                Txn::Create(create.clone()),
+                Txn::Create2(create),
+                Txn::CreateContainer(container),
+                Txn::CreateTtl(ttl),
+                Txn::SetData(set.clone()),
+                Txn::Reconfig(set),
+            ] {
+                let mut out = BytesMut::new();
+                txn.encode(&mut out);
+                let place = txn.data_place();
+                assert_eq!(place.map(|place| &out[place]), data.as_deref(), "{txn:?}");
+            }
+        }
+        let delete = DeleteTxn { path: "/a".into() };
+        assert_eq!(Txn::Delete(delete).data_place(), None);
     }
 }
