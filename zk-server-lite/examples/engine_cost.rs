@@ -181,6 +181,8 @@ fn main() {
     plan.run(&mut engine, "create", |at| {
         create(&format!("/group-000001/more-{at:06}"))
     });
-    plan.run(&mut engine, "taken", |_| create("/group-000001/node-000001"));
+    plan.run(&mut engine, "taken", |_| {
+        create("/group-000001/node-000001")
+    });
     plan.run(&mut engine, "multi", |at| multi(at * 10));
 }

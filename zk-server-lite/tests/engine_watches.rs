@@ -618,3 +618,27 @@ fn add_watch_answers_with_a_code_of_its_own_and_refuses_unknown_modes() {
         ErrorCode::MARSHALLING_ERROR
     );
 }
+
+/// The root has two names inside, and one outside.
+#[test]
+fn a_change_of_the_root_is_told_under_its_name() {
+    let mut world = World::new(config());
+    let mut client = world.connect();
+    ok(&mut world, &mut client, OpCode::GET_DATA, &read("/"));
+    // A child on its way gives the root a record as a parent.
+    world.send(&mut client, OpCode::CREATE, &create("/a", "", 0));
+    world.send(&mut client, OpCode::SET_DATA, &set_data("/"));
+    world.commit();
+    let told: Vec<_> = world
+        .received(&mut client)
+        .into_iter()
+        .filter_map(|received| match received {
+            Received::Event(kind, path, _) => Some((kind, path)),
+            Received::Reply(header, _) => {
+                assert_eq!(header.err, ErrorCode::OK);
+                None
+            }
+        })
+        .collect();
+    assert_eq!(told, [(DATA, "/".to_owned())]);
+}

@@ -1,18 +1,20 @@
 //! Transactions that are safe are applied: the tree changes, events go out, whoever asked is answered, and reads that
 //! waited are served.
 
-use bytes::BytesMut;
+use std::ops::Range;
+
 use zk_proto::jute::Encode;
 use zk_proto::session::{CreateResponse, PathResponse, ReplyHeader, StatResponse};
-use zk_proto::txn::{Txn, TxnHeader, decode_txn};
+use zk_proto::txn::{TxnHeader, decode_txn};
 use zk_proto::{ErrorCode, OpCode, Stat, Zxid};
 
 use super::conn::{CloseReason, Item};
-use super::multi::MultiReply;
-use super::outstanding::{Pending, Reply};
-use super::request::Nothing;
+use super::multi::put_multi_reply;
+use super::outstanding::{Operation, Outstanding, Pending, Reply};
+use super::request::append_reply;
 use super::{ConnId, Engine};
 use crate::time::Time;
+use crate::tree::{Change, DataTree, NewNode};
 
 impl Engine {
     /// Everything up to and including `up_to` is safe in the log.
@@ -20,7 +22,7 @@ impl Engine {
         while self
             .outstanding
             .front()
-            .is_some_and(|pending| pending.zxid <= up_to)
+            .is_some_and(|pending| pending.header.zxid <= up_to)
             && let Some(pending) = self.outstanding.pop_front()
         {
             self.outstanding_bytes -= pending.payload.len();
@@ -34,24 +36,47 @@ impl Engine {
     }
 
     fn apply(&mut self, pending: &Pending, now: Time) {
-        // The engine itself encoded it.
-        let (header, txn, _) = decode_txn(&pending.payload).expect("an own transaction decodes");
+        let header = &pending.header;
+        let zxid = header.zxid;
         let mut changes = std::mem::take(&mut self.changed);
         let mut stats = std::mem::take(&mut self.stats);
-        let watched = (!self.watches.is_empty()).then_some(&mut changes);
-        self.tree.apply(&header, &txn, watched, &mut stats);
-        self.changes.applied(pending.zxid, &pending.touched);
-        self.fire(&changes, pending.zxid);
-        if let Txn::CloseSession { .. } = txn {
+        let mut watched = (!self.watches.is_empty()).then_some(&mut changes);
+        for operation in self.operations.range(..pending.operations) {
+            if matches!(operation, Operation::Logged) {
+                // The engine itself encoded it.
+                let (_, txn, _) = decode_txn(&pending.payload).expect("an own transaction decodes");
+                let watched = watched.as_deref_mut();
+                self.tree.apply(header, &txn, watched, &mut stats);
+            } else {
+                let watched = watched.as_deref_mut();
+                stats.push(apply_operation(
+                    &mut self.tree,
+                    &self.changes,
+                    pending,
+                    operation,
+                    watched,
+                ));
+            }
+        }
+        // Moved only after the whole of it: a snapshot must not name a transaction that is half applied.
+        self.tree.applied(zxid);
+        self.fire(&changes, zxid);
+        if header.op == OpCode::CLOSE_SESSION {
             self.tracker.remove(header.client_id);
         }
+        if let Reply::Request { conn, op } = pending.reply {
+            self.answer(conn, pending, op, &stats);
+        }
+        self.operations.drain(..pending.operations);
+        self.changes
+            .applied(zxid, &mut self.touched, pending.touched);
         match pending.reply {
             Reply::None => {}
             Reply::Connect(conn) => {
                 self.counters.sessions_created += 1;
                 self.answered(conn, OpCode::CREATE_SESSION, pending.received, now);
                 self.connect_response(conn, Some(header.client_id));
-                self.release(conn, pending.zxid, now);
+                self.release(conn, zxid, now);
                 // Most sessions are idle: what the handshake took is given back.
                 if let Some(state) = self.conns.get_mut(&conn)
                     && state.queue.is_empty()
@@ -60,12 +85,11 @@ impl Engine {
                 }
             }
             Reply::Request { conn, op } => {
-                self.answer(conn, pending, &header, op, &txn, &stats);
                 self.answered(conn, op, pending.received, now);
-                if op == OpCode::CLOSE_SESSION && matches!(txn, Txn::CloseSession { .. }) {
+                if header.op == OpCode::CLOSE_SESSION {
                     self.close(conn, CloseReason::SessionClosed);
                 }
-                self.release(conn, pending.zxid, now);
+                self.release(conn, zxid, now);
             }
         }
         changes.clear();
@@ -74,42 +98,47 @@ impl Engine {
         self.stats = stats;
     }
 
-    fn answer(
-        &mut self,
-        conn: ConnId,
-        pending: &Pending,
-        header: &TxnHeader,
-        op: OpCode,
-        txn: &Txn<'_>,
-        stats: &[Option<Stat>],
-    ) {
-        let err = match txn {
-            Txn::Error(code) => *code,
+    fn answer(&mut self, conn: ConnId, pending: &Pending, op: OpCode, stats: &[Option<Stat>]) {
+        let Some(state) = self
+            .conns
+            .get_mut(&conn)
+            .filter(|state| state.close.is_none())
+        else {
+            return;
+        };
+        let is_multi = pending.header.op == OpCode::MULTI;
+        let mut operations = self.operations.range(..pending.operations);
+        let err = match operations.clone().next() {
+            Some(Operation::Error(code)) if !is_multi => *code,
             _ => ErrorCode::OK,
         };
-        let reply = ReplyHeader {
-            xid: header.cxid,
-            zxid: pending.zxid,
+        let header = ReplyHeader {
+            xid: pending.header.cxid,
+            zxid: pending.header.zxid,
             err,
         };
-        let stat = stats.first().copied().flatten().unwrap_or_default();
-        let path = match txn {
-            Txn::Create(create) | Txn::Create2(create) => create.path.clone(),
-            Txn::CreateContainer(create) => create.path.clone(),
-            Txn::CreateTtl(create) => create.path.clone(),
-            _ => zk_proto::jute::Ustring::null(),
-        };
-        let body = match (txn, op) {
-            (Txn::Error(_), _) => Body::Nothing(Nothing),
-            (Txn::Multi(txns), _) => Body::Multi(MultiReply { txns, stats }),
-            (_, OpCode::CREATE) => Body::Path(PathResponse { path }),
-            (_, OpCode::CREATE2 | OpCode::CREATE_CONTAINER | OpCode::CREATE_TTL) => {
-                Body::Create(CreateResponse { path, stat })
+        append_reply(state, &mut self.counters, header, |out| {
+            if is_multi {
+                return put_multi_reply(operations, &self.changes, stats, out);
             }
-            (_, OpCode::SET_DATA | OpCode::SET_ACL) => Body::Stat(StatResponse { stat }),
-            _ => Body::Nothing(Nothing),
-        };
-        self.reply(conn, reply, &body);
+            let stat = stats.first().copied().flatten().unwrap_or_default();
+            match operations.next() {
+                Some(Operation::Create { slot, .. }) => {
+                    let path = self.changes.path(*slot).0.into();
+                    if op == OpCode::CREATE {
+                        PathResponse { path }.encode(out);
+                    } else {
+                        CreateResponse { path, stat }.encode(out);
+                    }
+                }
+                Some(Operation::SetData { .. } | Operation::SetAcl { .. }) => {
+                    StatResponse { stat }.encode(out);
+                }
+                // A delete, the end of a session, or an error: the header says it all.
+                _ => {}
+            }
+        });
+        self.sent(conn);
     }
 
     /// The write at the head of a connection's queue is answered: serve what waited for it.
@@ -141,23 +170,57 @@ impl Engine {
     }
 }
 
-/// The shapes a write is answered in.
-enum Body<'a> {
-    Nothing(Nothing),
-    Path(PathResponse<'a>),
-    Create(CreateResponse<'a>),
-    Stat(StatResponse),
-    Multi(MultiReply<'a>),
-}
-
-impl Encode for Body<'_> {
-    fn encode(&self, out: &mut BytesMut) {
-        match self {
-            Self::Nothing(body) => body.encode(out),
-            Self::Path(body) => body.encode(out),
-            Self::Create(body) => body.encode(out),
-            Self::Stat(body) => body.encode(out),
-            Self::Multi(body) => body.encode(out),
+/// Applies an operation of a transaction as it was prepared; returns the Stat it is answered with.
+fn apply_operation(
+    tree: &mut DataTree,
+    records: &Outstanding,
+    pending: &Pending,
+    operation: &Operation,
+    watched: Option<&mut Vec<Change>>,
+) -> Option<Stat> {
+    let TxnHeader { zxid, time, .. } = pending.header;
+    let bytes = |place: &Option<Range<usize>>| {
+        let place = place.as_ref()?;
+        Some(&pending.payload[place.start..place.end])
+    };
+    match operation {
+        Operation::Create {
+            op,
+            slot,
+            data,
+            acl,
+            owner,
+            parent_cversion,
+        } => {
+            let (path, hash) = records.path(*slot);
+            let new = NewNode {
+                path,
+                hash,
+                data: bytes(data),
+                acl: acl.as_deref(),
+                owner: *owner,
+                parent_cversion: Some(*parent_cversion),
+            };
+            let id = tree.create(zxid, time, &new, watched)?;
+            // A plain create is answered with its path alone.
+            (*op != OpCode::CREATE).then(|| tree.stat(id))
         }
+        Operation::Delete { slot } => {
+            tree.delete(records.path(*slot).0, zxid, watched);
+            None
+        }
+        Operation::SetData {
+            slot,
+            data,
+            version,
+        } => {
+            let path = records.path(*slot).0;
+            tree.set_data(zxid, time, path, bytes(data), *version, watched)
+                .map(|id| tree.stat(id))
+        }
+        Operation::SetAcl { slot, acl, version } => tree
+            .set_acl(zxid, records.path(*slot).0, acl.as_deref(), *version)
+            .map(|id| tree.stat(id)),
+        Operation::Check | Operation::Error(_) | Operation::Logged => None,
     }
 }

@@ -60,7 +60,6 @@ impl Engine {
                 timeout: timeout_ms,
             },
             Reply::Connect(conn),
-            Vec::new(),
             now,
             wall_ms,
         );

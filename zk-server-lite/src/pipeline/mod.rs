@@ -48,7 +48,7 @@ use crate::time::Time;
 use crate::tree::watches::Watches;
 use crate::tree::{Change, DataTree};
 use conn::{Addresses, Conn};
-use outstanding::{Outstanding, Pending};
+use outstanding::{Operation, Outstanding, Pending, Saved, Slot};
 
 /// Bytes of transactions in process above which busy connections are not read.
 const MAX_OUTSTANDING_BYTES: usize = 64 << 20;
@@ -145,6 +145,10 @@ pub struct Engine {
     owners: BTreeMap<SessionId, ConnId>,
     /// Transactions prepared and not applied, oldest first.
     outstanding: VecDeque<Pending>,
+    /// What these do, operation by operation; how many belong to each is in its record.
+    operations: VecDeque<Operation>,
+    /// The records they have in `changes`, likewise.
+    touched: VecDeque<Slot>,
     /// What nodes will be when the outstanding transactions are applied.
     changes: Outstanding,
     /// Bytes of the outstanding transactions.
@@ -164,6 +168,8 @@ pub struct Engine {
     changed: Vec<Change>,
     stats: Vec<Option<Stat>>,
     told: Vec<ConnId>,
+    /// Room for what the transaction that is being prepared has touched.
+    saved: Saved,
 }
 
 impl Engine {
@@ -190,6 +196,8 @@ impl Engine {
             addresses: Addresses::default(),
             owners: BTreeMap::new(),
             outstanding: VecDeque::new(),
+            operations: VecDeque::new(),
+            touched: VecDeque::new(),
             changes: Outstanding::default(),
             outstanding_bytes: 0,
             last_prepared,
@@ -203,6 +211,7 @@ impl Engine {
             changed: Vec::new(),
             stats: Vec::new(),
             told: Vec::new(),
+            saved: Saved::new(),
         }
     }
 

@@ -3,10 +3,11 @@
 //! What passes becomes a transaction in absolute terms; what fails becomes an error transaction. Both take a zxid.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use zk_proto::create_mode::MAX_TTL_MS;
-use zk_proto::jute::Reader;
+use zk_proto::jute::{Encode, Reader};
 use zk_proto::path::check_path;
 use zk_proto::session::{
     CheckVersionRequest, CreateRequest, CreateTtlRequest, DeleteRequest, Request, RequestHeader,
@@ -21,7 +22,7 @@ use zk_proto::{
 };
 
 use super::conn::CloseReason;
-use super::outstanding::{NodeView, Pending, Reply, Saved};
+use super::outstanding::{List, NodeView, Operation, Pending, Place, Reply, Saved, Slot, one_name};
 use super::{Append, ConnId, Engine};
 use crate::time::Time;
 use crate::tree::acl;
@@ -86,46 +87,66 @@ impl Engine {
         if op == OpCode::CLOSE_SESSION && self.tracker.mark_closing(session) {
             return Ok(self.propose_close(session, header.xid, reply, now, wall_ms));
         }
-        let request = match Request::decode(op, reader) {
-            Err(_) if op != OpCode::MULTI => return Err(ErrorCode::MARSHALLING_ERROR),
-            request => request.map_err(|_| ErrorCode::MARSHALLING_ERROR),
+        let request = match op {
+            OpCode::MULTI => None,
+            _ => Some(Request::decode(op, reader).map_err(|_| ErrorCode::MARSHALLING_ERROR)?),
         };
         let ids = match self.conns.get(&conn) {
             Some(state) => Arc::clone(&state.ids),
             None => Arc::new([]),
         };
+        let zxid = Zxid(self.last_prepared.0 + 1);
         let asking = Asking {
             session,
             alive: self.tracker.is_alive(session),
             ids: &ids,
-            zxid: Zxid(self.last_prepared.0 + 1),
+            zxid,
         };
-        let mut saved = Saved::new();
-        let txn = request.and_then(|request| self.prepare(&asking, op, request, &mut saved));
-        let txn = txn.unwrap_or_else(|code| {
-            self.changes.roll_back(std::mem::take(&mut saved));
-            Txn::Error(code)
-        });
-        Ok(self.propose(session, header.xid, &txn, reply, saved, now, wall_ms))
+        let mut header = TxnHeader {
+            client_id: session,
+            cxid: header.xid,
+            zxid,
+            time: wall_ms,
+            op,
+        };
+        let first = self.operations.len();
+        let mut saved = std::mem::take(&mut self.saved);
+        header.encode(&mut self.scratch);
+        let prepared = match request {
+            Some(request) => self
+                .prepare(&asking, op, request, &mut saved)
+                .map(|operation| self.operations.push_back(operation)),
+            None => self.prepare_multi(&asking, reader, &mut saved),
+        };
+        if let Err(code) = prepared {
+            self.changes.roll_back(&mut saved);
+            self.operations.truncate(first);
+            self.operations.push_back(Operation::Error(code));
+            self.scratch.clear();
+            header.op = OpCode::ERROR;
+            header.encode(&mut self.scratch);
+            Txn::Error(code).encode(&mut self.scratch);
+        }
+        self.enqueue(header, reply, first, saved, now);
+        Ok(zxid)
     }
 
-    fn prepare<'a>(
+    fn prepare(
         &mut self,
         asking: &Asking<'_>,
         op: OpCode,
-        request: Request<'a>,
+        request: Request<'_>,
         saved: &mut Saved,
-    ) -> Result<Txn<'a>, ErrorCode> {
+    ) -> Result<Operation, ErrorCode> {
         match request {
             Request::Create(create) => self.prepare_create(asking, op, create, -1, saved),
             Request::CreateTtl(create) => {
                 let (create, ttl) = split_ttl(create);
                 self.prepare_create(asking, op, create, ttl, saved)
             }
-            Request::Delete(delete) => self.prepare_delete(asking, &delete, saved),
+            Request::Delete(delete) => self.prepare_delete(asking, delete, saved),
             Request::SetData(set) => self.prepare_set_data(asking, set, saved),
             Request::SetAcl(set) => self.prepare_set_acl(asking, set, saved),
-            Request::Multi(multi) => Ok(self.prepare_multi(asking, multi, saved)),
             Request::Reconfig(_) => Err(ErrorCode::RECONFIG_DISABLED),
             // deleteContainer is made by servers only. Java 3.9 deletes for anyone who asks; 3.8 refuses with this code.
             Request::Path(_) => Err(ErrorCode::BAD_ARGUMENTS),
@@ -134,49 +155,79 @@ impl Engine {
         }
     }
 
-    /// What a node is or will be.
-    pub(super) fn view(&self, path: &str) -> Option<NodeView> {
-        if let Some(view) = self.changes.get(path) {
-            return view.clone();
+    /// What a node is or will be, and where that is kept.
+    pub(super) fn look(&self, path: &str) -> (Place, Option<NodeView>) {
+        let path = one_name(path);
+        let hash = self.tree.hash(path);
+        if let Some(slot) = self.changes.find(path, hash) {
+            return (Place::Record(slot), self.changes.view(slot).cloned());
         }
-        let id = self.tree.find(path)?;
-        let node = self.tree.node(id);
-        Some(NodeView {
-            version: node.stat.version,
-            aversion: node.stat.aversion,
-            cversion: node.stat.cversion,
-            children: node.child_count(),
-            acl: self.tree.acl(id),
-            ephemeral_owner: self.tree.owner(id).visible(),
-            data_length: i64::from(node.data_length()),
-        })
+        let id = match path {
+            "" => self.tree.find(path),
+            _ => self.tree.find_hashed(path, hash),
+        };
+        let view = id.map(|id| {
+            let node = self.tree.node(id);
+            NodeView {
+                version: node.stat.version,
+                aversion: node.stat.aversion,
+                cversion: node.stat.cversion,
+                children: node.child_count(),
+                acl: self.tree.listed_acl(id),
+                ephemeral_owner: self.tree.owner(id).visible(),
+                data_length: i64::from(node.data_length()),
+            }
+        });
+        (Place::Free(hash), view)
+    }
+
+    /// As [`look`](Self::look), for a parent: requests one after another tend to have the same.
+    fn look_parent(&self, path: &str) -> (Place, Option<NodeView>) {
+        match self.changes.recent(one_name(path)) {
+            Some(slot) => (Place::Record(slot), self.changes.view(slot).cloned()),
+            None => self.look(path),
+        }
     }
 
     fn allows(&self, view: &NodeView, needed: Perms, ids: &[Id]) -> Result<(), ErrorCode> {
-        if self.config.skip_acl || acl::allows(&view.acl, needed, ids) {
+        let allowed = |list: &Arc<[Acl]>| acl::allows(list, needed, ids);
+        if self.config.skip_acl || view.acl.as_ref().is_none_or(allowed) {
             Ok(())
         } else {
             Err(ErrorCode::NO_AUTH)
         }
     }
 
-    fn fixed_acl(&self, list: Option<Vec<Acl>>, ids: &[Id]) -> Result<Vec<Acl>, ErrorCode> {
+    /// The list a write stores: as it is logged, and as nodes have it.
+    fn fixed_acl(&self, list: Option<Vec<Acl>>, ids: &[Id]) -> Result<(Vec<Acl>, List), ErrorCode> {
         match list {
             // What almost every create brings is as it should be.
-            Some(list) if acl::is_open(&list) => Ok(list),
-            list => acl::fix_up(list.as_deref(), ids, self.config.digest_auth)
-                .ok_or(ErrorCode::INVALID_ACL),
+            Some(list) if acl::is_open(&list) => Ok((list, None)),
+            list => {
+                let list = acl::fix_up(list.as_deref(), ids, self.config.digest_auth)
+                    .ok_or(ErrorCode::INVALID_ACL)?;
+                let shared = (!acl::is_open(&list)).then(|| self.tree.acls().shared(&list));
+                Ok((list, shared))
+            }
         }
     }
 
-    pub(super) fn prepare_create<'a>(
+    /// Writes an operation's record into the payload; returns where in it the node's data stands.
+    fn record(&mut self, txn: &Txn<'_>) -> Option<Range<usize>> {
+        let start = self.scratch.len();
+        txn.encode(&mut self.scratch);
+        txn.data_place()
+            .map(|place| start + place.start..start + place.end)
+    }
+
+    pub(super) fn prepare_create(
         &mut self,
         asking: &Asking<'_>,
         op: OpCode,
-        request: CreateRequest<'a>,
+        request: CreateRequest<'_>,
         ttl: i64,
         saved: &mut Saved,
-    ) -> Result<Txn<'a>, ErrorCode> {
+    ) -> Result<Operation, ErrorCode> {
         let CreateRequest {
             path,
             data,
@@ -198,21 +249,27 @@ impl Engine {
         }
         asking.check_session()?;
         let wanted = path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        // What is valid stays so with a number behind it.
+        let valid = check_path(wanted).is_ok();
         let parent_path = parent_of(wanted)?;
-        let acl = self.fixed_acl(acl, asking.ids)?;
-        let mut parent = self.view(parent_path).ok_or(ErrorCode::NO_NODE)?;
+        let (acl, list) = self.fixed_acl(acl, asking.ids)?;
+        let (parent_place, parent) = self.look_parent(parent_path);
+        let mut parent = parent.ok_or(ErrorCode::NO_NODE)?;
         self.allows(&parent, Perms::CREATE, asking.ids)?;
         // The operation, not the mode, makes a container; only a plain create makes an ephemeral node.
         let ephemeral = mode.is_ephemeral() && op != OpCode::CREATE_CONTAINER;
         let numbered = mode
             .is_sequential()
             .then(|| format!("{wanted}{:010}", parent.cversion));
-        // The parent's path survives the name: it is a part of either.
-        let parent_path = parent_path.to_owned();
-        let path = numbered.map_or(path, Into::into);
-        let full = path.or_empty();
-        check_path(full).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
-        if full == "/" || self.view(full).is_some() {
+        let full = numbered.as_deref().unwrap_or(wanted);
+        if !valid {
+            check_path(full).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
+        }
+        if full == "/" {
+            return Err(ErrorCode::NODE_EXISTS);
+        }
+        let (place, there) = self.look(full);
+        if there.is_some() {
             return Err(ErrorCode::NODE_EXISTS);
         }
         if parent.ephemeral_owner != 0 {
@@ -224,33 +281,43 @@ impl Engine {
         // The tree only takes a count that grows: at the end of the range it stays there.
         parent.cversion = parent_cversion;
         parent.children += 1;
-        self.changes
-            .set(&parent_path, asking.zxid, Some(parent), saved);
+        let zxid = asking.zxid;
+        let parent_slot = self
+            .changes
+            .set(parent_place, parent_path, zxid, Some(parent), saved);
+        self.changes.remember(parent_slot);
         let view = NodeView {
             version: 0,
             aversion: 0,
             cversion: 0,
             children: 0,
-            acl: self.tree.acls().shared(&acl),
+            acl: list.clone(),
             ephemeral_owner: if ephemeral { asking.session.0 } else { 0 },
             data_length: length,
         };
-        self.changes.set(full, asking.zxid, Some(view), saved);
+        let slot = self.changes.set(place, full, zxid, Some(view), saved);
+        let path = full.into();
         let acl = Some(acl);
-        Ok(match op {
-            OpCode::CREATE_CONTAINER => Txn::CreateContainer(PlainCreateTxn {
-                path,
-                data,
-                acl,
-                parent_cversion,
-            }),
-            OpCode::CREATE_TTL => Txn::CreateTtl(CreateTtlTxn {
-                path,
-                data,
-                acl,
-                parent_cversion,
-                ttl,
-            }),
+        let (txn, owner) = match op {
+            OpCode::CREATE_CONTAINER => {
+                let txn = PlainCreateTxn {
+                    path,
+                    data,
+                    acl,
+                    parent_cversion,
+                };
+                (Txn::CreateContainer(txn), EphemeralOwner::Container)
+            }
+            OpCode::CREATE_TTL => {
+                let txn = CreateTtlTxn {
+                    path,
+                    data,
+                    acl,
+                    parent_cversion,
+                    ttl,
+                };
+                (Txn::CreateTtl(txn), EphemeralOwner::Ttl(ttl))
+            }
             _ => {
                 let txn = CreateTxn {
                     path,
@@ -259,63 +326,83 @@ impl Engine {
                     ephemeral,
                     parent_cversion: Some(parent_cversion),
                 };
-                if op == OpCode::CREATE2 {
-                    Txn::Create2(txn)
+                let owner = if ephemeral {
+                    EphemeralOwner::Session(asking.session)
                 } else {
-                    Txn::Create(txn)
+                    EphemeralOwner::None
+                };
+                if op == OpCode::CREATE2 {
+                    (Txn::Create2(txn), owner)
+                } else {
+                    (Txn::Create(txn), owner)
                 }
             }
+        };
+        Ok(Operation::Create {
+            op,
+            slot,
+            data: self.record(&txn),
+            acl: list,
+            owner: owner.to_stored(),
+            parent_cversion,
         })
     }
 
-    pub(super) fn prepare_delete<'a>(
+    pub(super) fn prepare_delete(
         &mut self,
         asking: &Asking<'_>,
-        request: &DeleteRequest<'a>,
+        request: DeleteRequest<'_>,
         saved: &mut Saved,
-    ) -> Result<Txn<'a>, ErrorCode> {
+    ) -> Result<Operation, ErrorCode> {
         let path = request.path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
         asking.check_session()?;
         let parent_path = parent_of(path)?;
         if FIXED.contains(&path) {
             return Err(ErrorCode::BAD_ARGUMENTS);
         }
-        let parent = self.view(parent_path).ok_or(ErrorCode::NO_NODE)?;
+        let (parent_place, parent) = self.look_parent(parent_path);
+        let parent = parent.ok_or(ErrorCode::NO_NODE)?;
         self.allows(&parent, Perms::DELETE, asking.ids)?;
-        let node = self.view(path).ok_or(ErrorCode::NO_NODE)?;
+        let (place, node) = self.look(path);
+        let node = node.ok_or(ErrorCode::NO_NODE)?;
         expect_version(node.version, request.version)?;
         if node.children > 0 {
             return Err(ErrorCode::NOT_EMPTY);
         }
-        self.record_delete(path, parent_path, parent, asking.zxid, saved);
-        Ok(Txn::Delete(DeleteTxn {
-            path: request.path.clone(),
-        }))
+        let parent = (parent_path, parent_place, parent);
+        let slot = self.record_delete(path, place, parent, asking.zxid, saved);
+        self.record(&Txn::Delete(DeleteTxn { path: request.path }));
+        Ok(Operation::Delete { slot })
     }
 
+    /// Notes that a node will be gone, and its parent have one child less.
     fn record_delete(
         &mut self,
         path: &str,
-        parent_path: &str,
-        mut parent: NodeView,
+        place: Place,
+        (parent_path, parent_place, mut parent): (&str, Place, NodeView),
         zxid: Zxid,
         saved: &mut Saved,
-    ) {
+    ) -> Slot {
         parent.children = parent.children.saturating_sub(1);
-        self.changes.set(parent_path, zxid, Some(parent), saved);
-        self.changes.set(path, zxid, None, saved);
+        let parent_slot = self
+            .changes
+            .set(parent_place, parent_path, zxid, Some(parent), saved);
+        self.changes.remember(parent_slot);
+        self.changes.set(place, path, zxid, None, saved)
     }
 
-    pub(super) fn prepare_set_data<'a>(
+    pub(super) fn prepare_set_data(
         &mut self,
         asking: &Asking<'_>,
-        request: SetDataRequest<'a>,
+        request: SetDataRequest<'_>,
         saved: &mut Saved,
-    ) -> Result<Txn<'a>, ErrorCode> {
+    ) -> Result<Operation, ErrorCode> {
         let path = request.path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
         asking.check_session()?;
         check_path(path).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
-        let mut node = self.view(path).ok_or(ErrorCode::NO_NODE)?;
+        let (place, node) = self.look(path);
+        let mut node = node.ok_or(ErrorCode::NO_NODE)?;
         self.allows(&node, Perms::WRITE, asking.ids)?;
         let length = request.data.as_ref().map_or(0, |data| data.len() as i64);
         self.check_quota(path, 0, length - node.data_length)?;
@@ -323,54 +410,71 @@ impl Engine {
         node.version = node.version.wrapping_add(1);
         node.data_length = length;
         let version = node.version;
-        self.changes.set(path, asking.zxid, Some(node), saved);
-        Ok(Txn::SetData(SetDataTxn {
+        let slot = self
+            .changes
+            .set(place, path, asking.zxid, Some(node), saved);
+        let data = self.record(&Txn::SetData(SetDataTxn {
             path: request.path,
             data: request.data,
             version,
-        }))
+        }));
+        Ok(Operation::SetData {
+            slot,
+            data,
+            version,
+        })
     }
 
-    fn prepare_set_acl<'a>(
+    fn prepare_set_acl(
         &mut self,
         asking: &Asking<'_>,
-        request: SetAclRequest<'a>,
+        request: SetAclRequest<'_>,
         saved: &mut Saved,
-    ) -> Result<Txn<'a>, ErrorCode> {
+    ) -> Result<Operation, ErrorCode> {
         let path = request.path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
         asking.check_session()?;
         check_path(path).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
-        let acl = self.fixed_acl(request.acl, asking.ids)?;
-        let mut node = self.view(path).ok_or(ErrorCode::NO_NODE)?;
+        let (acl, list) = self.fixed_acl(request.acl, asking.ids)?;
+        let (place, node) = self.look(path);
+        let mut node = node.ok_or(ErrorCode::NO_NODE)?;
         self.allows(&node, Perms::ADMIN, asking.ids)?;
         expect_version(node.aversion, request.version)?;
         node.aversion = node.aversion.wrapping_add(1);
-        node.acl = acl::shared(&acl);
+        node.acl = list.clone();
         let version = node.aversion;
-        self.changes.set(path, asking.zxid, Some(node), saved);
-        Ok(Txn::SetAcl(SetAclTxn {
+        let slot = self
+            .changes
+            .set(place, path, asking.zxid, Some(node), saved);
+        self.record(&Txn::SetAcl(SetAclTxn {
             path: request.path,
             acl: Some(acl),
             version,
-        }))
+        }));
+        Ok(Operation::SetAcl {
+            slot,
+            acl: list,
+            version,
+        })
     }
 
-    pub(super) fn prepare_check<'a>(
-        &self,
+    pub(super) fn prepare_check(
+        &mut self,
         asking: &Asking<'_>,
-        request: CheckVersionRequest<'a>,
-    ) -> Result<Txn<'a>, ErrorCode> {
+        request: CheckVersionRequest<'_>,
+    ) -> Result<Operation, ErrorCode> {
         let path = request.path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
         asking.check_session()?;
         check_path(path).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
-        let node = self.view(path).ok_or(ErrorCode::NO_NODE)?;
+        let (_, node) = self.look(path);
+        let node = node.ok_or(ErrorCode::NO_NODE)?;
         self.allows(&node, Perms::READ, asking.ids)?;
         expect_version(node.version, request.version)?;
         // Java logs the version a write would have made.
-        Ok(Txn::Check(CheckTxn {
+        self.record(&Txn::Check(CheckTxn {
             path: request.path,
             version: node.version.wrapping_add(1),
-        }))
+        }));
+        Ok(Operation::Check)
     }
 
     /// Hard limits of the quota that covers `path`, against the usage that is applied: a multi may overshoot, as in Java.
@@ -406,20 +510,24 @@ impl Engine {
         let Ok(parent_path) = parent_of(path) else {
             return;
         };
+        let (place, node) = self.look(path);
         // Something about it is on its way: it is not to go before the next round has looked again.
-        if self.changes.get(path).is_some() {
+        if matches!(place, Place::Record(_)) {
             return;
         }
-        let (Some(parent), Some(node)) = (self.view(parent_path), self.view(path)) else {
+        let (parent_place, parent) = self.look_parent(parent_path);
+        let (Some(parent), Some(node)) = (parent, node) else {
             return;
         };
         if node.children > 0 || node.ephemeral_owner != 0 {
             return;
         }
-        let mut saved = Saved::new();
-        self.record_delete(path, parent_path, parent, zxid, &mut saved);
+        let mut saved = std::mem::take(&mut self.saved);
+        let parent = (parent_path, parent_place, parent);
+        self.record_delete(path, place, parent, zxid, &mut saved);
+        self.saved = saved;
         let txn = Txn::DeleteContainer(DeleteTxn { path: path.into() });
-        self.propose(SessionId(0), Xid(0), &txn, Reply::None, saved, now, wall_ms);
+        self.propose(SessionId(0), Xid(0), &txn, Reply::None, now, wall_ms);
     }
 
     /// The server itself ends a session.
@@ -443,14 +551,17 @@ impl Engine {
             self.tree.ephemerals(session).map(str::to_owned).collect();
         self.changes.adjust_ephemerals(session, &mut paths);
         let zxid = Zxid(self.last_prepared.0 + 1);
-        let mut saved = Saved::new();
+        let mut saved = std::mem::take(&mut self.saved);
         for path in &paths {
             if let Ok(parent_path) = parent_of(path)
-                && let Some(parent) = self.view(parent_path)
+                && let (parent_place, Some(parent)) = self.look_parent(parent_path)
             {
-                self.record_delete(path, parent_path, parent, zxid, &mut saved);
+                let (place, _) = self.look(path);
+                let parent = (parent_path, parent_place, parent);
+                self.record_delete(path, place, parent, zxid, &mut saved);
             }
         }
+        self.saved = saved;
         // Too long a list would not fit into a log record. Without one the transaction means all that the session owns, as
         // in releases before 3.6.
         let fits = paths.iter().map(|path| path.len() + 4).sum::<usize>() <= MAX_CLOSE_LIST;
@@ -460,52 +571,64 @@ impl Engine {
             xid,
             &Txn::CloseSession { paths },
             reply,
-            saved,
             now,
             wall_ms,
         )
     }
 
-    /// Gives a transaction its place in history and hands it to the log.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a transaction is its header, body, records, times and who waits"
-    )]
+    /// Proposes a transaction that is not worth preparing to be applied; `self.saved` has what it touches.
     pub(super) fn propose(
         &mut self,
         session: SessionId,
         xid: Xid,
         txn: &Txn<'_>,
         reply: Reply,
-        saved: Saved,
         now: Time,
         wall_ms: i64,
     ) -> Zxid {
-        self.last_prepared.0 += 1;
-        let zxid = self.last_prepared;
         let header = TxnHeader {
             client_id: session,
             cxid: xid,
-            zxid,
+            zxid: Zxid(self.last_prepared.0 + 1),
             time: wall_ms,
             op: txn.op(),
         };
         encode_txn(&header, txn, None, &mut self.scratch);
+        let first = self.operations.len();
+        self.operations.push_back(Operation::Logged);
+        let saved = std::mem::take(&mut self.saved);
+        self.enqueue(header, reply, first, saved, now);
+        header.zxid
+    }
+
+    /// Gives a transaction its place in history and hands it to the log: its payload is in `scratch`, its operations are
+    /// those from `first` on.
+    fn enqueue(
+        &mut self,
+        header: TxnHeader,
+        reply: Reply,
+        first: usize,
+        mut saved: Saved,
+        received: Time,
+    ) {
+        let zxid = header.zxid;
+        self.last_prepared = zxid;
         let payload = self.scratch.split().freeze();
         self.appends.push(Append {
             zxid,
             payload: payload.clone(),
         });
         self.outstanding_bytes += payload.len();
-        let touched = saved.into_iter().map(|(path, _)| path).collect();
         self.outstanding.push_back(Pending {
-            zxid,
+            header,
             payload,
             reply,
-            received: now,
-            touched,
+            received,
+            operations: self.operations.len() - first,
+            touched: saved.len(),
         });
-        zxid
+        self.touched.extend(saved.drain(..).map(|(slot, _)| slot));
+        self.saved = saved;
     }
 }
 

@@ -160,11 +160,6 @@ pub fn open() -> Arc<[Acl]> {
     Arc::clone(OPEN.get_or_init(|| [Acl::open_unsafe()].into()))
 }
 
-/// A list to be shared; the open one is shared by all.
-pub(crate) fn shared(list: &[Acl]) -> Arc<[Acl]> {
-    if is_open(list) { open() } else { list.into() }
-}
-
 /// Whether `list` gives one of `ids` the permission. An empty list allows, and `super` may do everything.
 #[must_use]
 pub fn allows(list: &[Acl], needed: Perms, ids: &[Id]) -> bool {

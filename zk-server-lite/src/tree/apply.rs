@@ -10,7 +10,7 @@ use zk_proto::{Acl, EphemeralOwner, SessionId, Stat, Zxid};
 
 use super::DataTree;
 use super::acl::AclId;
-use super::node::StatFields;
+use super::node::{NodeId, StatFields};
 use super::quota::{self, Track};
 
 /// What a transaction did to one node, for watches.
@@ -24,6 +24,20 @@ pub struct Change {
     pub acl: Arc<[Acl]>,
     /// Who may see that the parent's list of children changed. `None` when it did not.
     pub parent_acl: Option<Arc<[Acl]>>,
+}
+
+/// A node to be created, as the records of the log and prepared requests both have it.
+#[derive(Debug)]
+pub(crate) struct NewNode<'a> {
+    pub(crate) path: &'a str,
+    /// The path's, by [`DataTree::hash`].
+    pub(crate) hash: u64,
+    pub(crate) data: Option<&'a [u8]>,
+    /// `None` is the open list.
+    pub(crate) acl: Option<&'a [Acl]>,
+    /// As it is stored.
+    pub(crate) owner: i64,
+    pub(crate) parent_cversion: Option<i32>,
 }
 
 /// What happened to a node.
@@ -71,65 +85,65 @@ impl DataTree {
         txn: &Txn<'_>,
         changes: Option<&mut Vec<Change>>,
     ) -> Option<Stat> {
-        let owner = |owner: EphemeralOwner| owner.to_stored();
+        let (zxid, time) = (header.zxid, header.time);
         match txn {
             Txn::Create(create) | Txn::Create2(create) => {
-                let owner = if create.ephemeral {
-                    header.client_id.0
-                } else {
-                    0
+                let path = create.path.or_empty();
+                let new = NewNode {
+                    path,
+                    hash: self.hash(path),
+                    data: create.data.as_deref(),
+                    acl: Some(create.acl.as_deref().unwrap_or_default()),
+                    owner: if create.ephemeral {
+                        header.client_id.0
+                    } else {
+                        0
+                    },
+                    parent_cversion: create.parent_cversion,
                 };
-                self.create(
-                    header,
-                    create.path.or_empty(),
-                    create.data.as_deref(),
-                    create.acl.as_deref(),
-                    owner,
-                    create.parent_cversion,
-                    changes,
-                )
+                self.create(zxid, time, &new, changes)
+                    .map(|id| self.stat(id))
             }
             Txn::CreateContainer(create) => {
-                let owner = owner(EphemeralOwner::Container);
-                self.create(
-                    header,
-                    create.path.or_empty(),
-                    create.data.as_deref(),
-                    create.acl.as_deref(),
-                    owner,
-                    Some(create.parent_cversion),
-                    changes,
-                )
+                let path = create.path.or_empty();
+                let new = NewNode {
+                    path,
+                    hash: self.hash(path),
+                    data: create.data.as_deref(),
+                    acl: Some(create.acl.as_deref().unwrap_or_default()),
+                    owner: EphemeralOwner::Container.to_stored(),
+                    parent_cversion: Some(create.parent_cversion),
+                };
+                self.create(zxid, time, &new, changes)
+                    .map(|id| self.stat(id))
             }
             Txn::CreateTtl(create) => {
-                let owner = owner(EphemeralOwner::Ttl(create.ttl));
-                self.create(
-                    header,
-                    create.path.or_empty(),
-                    create.data.as_deref(),
-                    create.acl.as_deref(),
-                    owner,
-                    Some(create.parent_cversion),
-                    changes,
-                )
+                let path = create.path.or_empty();
+                let new = NewNode {
+                    path,
+                    hash: self.hash(path),
+                    data: create.data.as_deref(),
+                    acl: Some(create.acl.as_deref().unwrap_or_default()),
+                    owner: EphemeralOwner::Ttl(create.ttl).to_stored(),
+                    parent_cversion: Some(create.parent_cversion),
+                };
+                self.create(zxid, time, &new, changes)
+                    .map(|id| self.stat(id))
             }
             Txn::Delete(delete) | Txn::DeleteContainer(delete) => {
                 self.delete(delete.path.or_empty(), header.zxid, changes);
                 None
             }
-            Txn::SetData(set) | Txn::Reconfig(set) => self.set_data(
-                header,
-                set.path.or_empty(),
-                set.data.as_deref(),
-                set.version,
-                changes,
-            ),
-            Txn::SetAcl(set) => self.set_acl(
-                header.zxid,
-                set.path.or_empty(),
-                set.acl.as_deref().unwrap_or_default(),
-                set.version,
-            ),
+            Txn::SetData(set) | Txn::Reconfig(set) => {
+                let (path, data) = (set.path.or_empty(), set.data.as_deref());
+                self.set_data(zxid, time, path, data, set.version, changes)
+                    .map(|id| self.stat(id))
+            }
+            Txn::SetAcl(set) => {
+                let acl = set.acl.as_deref().unwrap_or_default();
+                self.set_acl(zxid, set.path.or_empty(), Some(acl), set.version)
+                    .map(|id| self.stat(id))
+            }
             Txn::CloseSession { paths } => {
                 self.close_session(
                     header.client_id,
@@ -150,52 +164,56 @@ impl DataTree {
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the fields of the four create records, which share no type"
-    )]
-    fn create(
+    /// Says that a transaction was applied, piece by piece.
+    pub(crate) fn applied(&mut self, zxid: Zxid) {
+        self.last_zxid = zxid;
+    }
+
+    /// Creates a node. Returns it, or, in replay over a fuzzy snapshot, the one that is there already.
+    pub(crate) fn create(
         &mut self,
-        header: &TxnHeader,
-        path: &str,
-        data: Option<&[u8]>,
-        acl: Option<&[Acl]>,
-        owner: i64,
-        parent_cversion: Option<i32>,
+        zxid: Zxid,
+        time: i64,
+        new: &NewNode<'_>,
         changes: Option<&mut Vec<Change>>,
-    ) -> Option<Stat> {
-        let (parent_path, _) = path.rsplit_once('/')?;
+    ) -> Option<NodeId> {
+        let path = new.path;
+        let (parent_path, name) = path.rsplit_once('/')?;
         // The parent was deleted later, or it would be there: replay goes on.
-        let parent = self.find(parent_path)?;
-        let zxid = header.zxid.0;
+        let parent = self.find_parent(parent_path)?;
         // The same for a parent that was deleted and created again: this child was another one's.
         if self.is_later(parent, zxid) {
             return None;
         }
-        if let Some(id) = self.find(path) {
+        let cversion = new.parent_cversion;
+        let there = match path {
+            "/" => Some(parent),
+            _ => self.find_hashed(path, new.hash),
+        };
+        if let Some(id) = there {
             if self.is_later(id, zxid) {
-                self.raise_children(parent, parent_path, parent_cversion, zxid);
+                self.raise_children(parent, parent_path, cversion, zxid);
                 return None;
             }
-            let acl = self.acls.intern(acl.unwrap_or_default());
+            let acl = self.intern(new.acl);
             // A fuzzy snapshot held it already. Its access list may be a later one's number: set it to this one's.
             let old = std::mem::replace(&mut self.slab.get_mut(id).acl, acl);
             self.acls.release(old);
-            self.raise_children(parent, parent_path, parent_cversion, zxid);
-            return Some(self.stat(id));
+            self.raise_children(parent, parent_path, cversion, zxid);
+            return Some(id);
         }
-        let acl = self.acls.intern(acl.unwrap_or_default());
+        let acl = self.intern(new.acl);
         let stat = StatFields {
-            czxid: zxid,
-            mzxid: zxid,
-            pzxid: zxid,
-            ctime: header.time,
-            mtime: header.time,
-            owner,
+            czxid: zxid.0,
+            mzxid: zxid.0,
+            pzxid: zxid.0,
+            ctime: time,
+            mtime: time,
+            owner: new.owner,
             ..StatFields::default()
         };
-        self.raise_children(parent, parent_path, parent_cversion, zxid);
-        let id = self.insert(path, data, acl, stat)?;
+        self.raise_children(parent, parent_path, cversion, zxid);
+        let id = self.insert_below(parent, name, path, new.hash, new.data, acl, stat);
         if let Some((subject, name)) = quota::quota_node(path) {
             let subject = subject.to_owned();
             match name {
@@ -203,7 +221,7 @@ impl DataTree {
                 _ => self.recount(&subject),
             }
         }
-        self.charge(path, 1, data.map_or(0, <[u8]>::len) as i64);
+        self.charge(path, 1, new.data.map_or(0, <[u8]>::len) as i64);
         if let Some(changes) = changes {
             changes.push(Change {
                 kind: ChangeKind::Created,
@@ -212,49 +230,48 @@ impl DataTree {
                 parent_acl: Some(self.acl(parent)),
             });
         }
-        Some(self.stat(id))
+        Some(id)
+    }
+
+    fn intern(&mut self, list: Option<&[Acl]>) -> AclId {
+        list.map_or(AclId::OPEN, |list| self.acls.intern(list))
     }
 
     /// Whether a node was created after a transaction. Only in replay over a fuzzy snapshot, where the node that the
     /// transaction speaks of had the same path and was deleted: it must not touch its successor.
-    fn is_later(&self, id: super::NodeId, zxid: i64) -> bool {
-        self.slab.get(id).stat.czxid > zxid
+    fn is_later(&self, id: NodeId, zxid: Zxid) -> bool {
+        self.slab.get(id).stat.czxid > zxid.0
     }
 
     /// A parent's count of creations and last child change only ever grow.
-    fn raise_children(
-        &mut self,
-        parent: super::NodeId,
-        path: &str,
-        cversion: Option<i32>,
-        zxid: i64,
-    ) {
+    fn raise_children(&mut self, parent: NodeId, path: &str, cversion: Option<i32>, zxid: Zxid) {
         let stat = &mut self.slab.get_mut(parent).stat;
         let cversion = cversion.unwrap_or_else(|| stat.cversion.wrapping_add(1));
         if cversion > stat.cversion {
             stat.cversion = cversion;
-            stat.pzxid = zxid;
+            stat.pzxid = zxid.0;
         }
-        self.refresh_digest(parent, path);
+        self.refresh_digest_later(parent, path);
     }
 
-    fn delete(&mut self, path: &str, zxid: Zxid, changes: Option<&mut Vec<Change>>) {
+    /// Deletes a node, if it is there and has no children.
+    pub(crate) fn delete(&mut self, path: &str, zxid: Zxid, changes: Option<&mut Vec<Change>>) {
         let Some((parent_path, _)) = path.rsplit_once('/') else {
             return;
         };
         let Some(parent) = self
-            .find(parent_path)
-            .filter(|id| !self.is_later(*id, zxid.0))
+            .find_parent(parent_path)
+            .filter(|id| !self.is_later(*id, zxid))
         else {
             return;
         };
         let node = self
             .find(path)
-            .filter(|id| self.slab.get(*id).children == 0 && !self.is_later(*id, zxid.0));
+            .filter(|id| self.slab.get(*id).children == 0 && !self.is_later(*id, zxid));
         let stat = &mut self.slab.get_mut(parent).stat;
         // Also when the node is gone already, or a fuzzy snapshot would keep a parent that is too old.
         stat.pzxid = stat.pzxid.max(zxid.0);
-        self.refresh_digest(parent, parent_path);
+        self.refresh_digest_later(parent, parent_path);
         let Some(id) = node else { return };
         let acl = self.acl(id);
         let bytes = i64::from(self.slab.get(id).data_length());
@@ -274,24 +291,24 @@ impl DataTree {
         }
     }
 
-    fn set_data(
+    /// Sets a node's data. Returns the node.
+    pub(crate) fn set_data(
         &mut self,
-        header: &TxnHeader,
+        zxid: Zxid,
+        time: i64,
         path: &str,
         data: Option<&[u8]>,
         version: i32,
         changes: Option<&mut Vec<Change>>,
-    ) -> Option<Stat> {
-        let id = self
-            .find(path)
-            .filter(|id| !self.is_later(*id, header.zxid.0))?;
+    ) -> Option<NodeId> {
+        let id = self.find(path).filter(|id| !self.is_later(*id, zxid))?;
         let node = self.slab.get_mut(id);
         let before = i64::from(node.data_length());
         node.set_data(data);
         let after = i64::from(node.data_length());
         node.stat.version = version;
-        node.stat.mzxid = header.zxid.0;
-        node.stat.mtime = header.time;
+        node.stat.mzxid = zxid.0;
+        node.stat.mtime = time;
         self.data_size = self.data_size.wrapping_add_signed(after - before);
         self.refresh_digest(id, path);
         self.charge(path, 0, after - before);
@@ -303,18 +320,25 @@ impl DataTree {
                 parent_acl: None,
             });
         }
-        Some(self.stat(id))
+        Some(id)
     }
 
-    fn set_acl(&mut self, zxid: Zxid, path: &str, acl: &[Acl], version: i32) -> Option<Stat> {
-        let id = self.find(path).filter(|id| !self.is_later(*id, zxid.0))?;
-        let acl: AclId = self.acls.intern(acl);
+    /// Sets a node's access list, `None` being the open one. Returns the node.
+    pub(crate) fn set_acl(
+        &mut self,
+        zxid: Zxid,
+        path: &str,
+        acl: Option<&[Acl]>,
+        version: i32,
+    ) -> Option<NodeId> {
+        let id = self.find(path).filter(|id| !self.is_later(*id, zxid))?;
+        let acl = self.intern(acl);
         let node = self.slab.get_mut(id);
         let old = std::mem::replace(&mut node.acl, acl);
         node.stat.aversion = version;
         self.acls.release(old);
         self.refresh_digest(id, path);
-        Some(self.stat(id))
+        Some(id)
     }
 
     /// Deletes what a session owns: the listed paths while they are still its own, or all of them for old logs.
@@ -333,7 +357,7 @@ impl DataTree {
         for path in paths.unwrap_or_else(|| owned(self)) {
             // One that is gone already still moves its parent's pzxid, which a fuzzy snapshot may hold from before.
             let still_its_own = self.find(&path).is_none_or(|id| {
-                self.slab.get(id).stat.owner == session.0 || self.is_later(id, zxid.0)
+                self.slab.get(id).stat.owner == session.0 || self.is_later(id, zxid)
             });
             if still_its_own {
                 self.delete(&path, zxid, changes.as_deref_mut());
@@ -373,7 +397,7 @@ impl DataTree {
         self.write_usage(id, count, bytes);
     }
 
-    fn write_usage(&mut self, id: super::NodeId, count: i64, bytes: i64) {
+    fn write_usage(&mut self, id: NodeId, count: i64, bytes: i64) {
         let text = Track::usage(count, bytes);
         let node = self.slab.get_mut(id);
         let before = i64::from(node.data_length());

@@ -7,6 +7,9 @@ use crc32fast::Hasher;
 
 use super::node::Node;
 
+/// Bytes up to which a node is laid out in one piece for the checksum, which is fast for long pieces only.
+const BLOCK: usize = 256;
+
 /// The digest of one node; `path` is empty for the root.
 pub(super) fn node_digest(path: &str, node: &Node) -> u32 {
     if path.starts_with("/zookeeper/") {
@@ -23,11 +26,20 @@ pub(super) fn node_digest(path: &str, node: &Node) -> u32 {
         place.copy_from_slice(&value.to_be_bytes());
     }
     fields[52..].copy_from_slice(&stat.owner.to_be_bytes());
-    let mut hasher = Hasher::new();
-    hasher.update(path.as_bytes());
-    if let Some(data) = node.data() {
-        hasher.update(data);
+    let (path, data) = (path.as_bytes(), node.data().unwrap_or_default());
+    let length = path.len() + data.len() + fields.len();
+    if length <= BLOCK {
+        let mut block = [0; BLOCK];
+        let (before, rest) = block.split_at_mut(path.len());
+        let (middle, rest) = rest.split_at_mut(data.len());
+        before.copy_from_slice(path);
+        middle.copy_from_slice(data);
+        rest[..fields.len()].copy_from_slice(&fields);
+        return crc32fast::hash(&block[..length]);
     }
+    let mut hasher = Hasher::new();
+    hasher.update(path);
+    hasher.update(data);
     hasher.update(&fields);
     hasher.finalize()
 }

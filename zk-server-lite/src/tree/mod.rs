@@ -17,6 +17,7 @@ mod restore;
 mod snapshot;
 pub mod watches;
 
+pub(crate) use apply::NewNode;
 pub use apply::{Change, ChangeKind};
 pub use node::{Node, NodeId};
 pub use restore::RestoreError;
@@ -48,8 +49,13 @@ pub struct DataTree {
     sweepable: BTreeSet<Box<str>>,
     quotas: quota::Quotas,
     extended_types: bool,
-    /// Sum of the digests of all nodes; see [`digest`].
+    /// Sum of the digests of all nodes, one of which may be stale; see [`digest`].
     digest: u64,
+    /// The node whose digest is stale, and its path: a parent of many creations in a row is digested once.
+    stale: Option<NodeId>,
+    stale_path: String,
+    /// The parent last looked up: the next one is likely the same.
+    recent: NodeId,
     /// Sum of the lengths of all paths and data.
     data_size: u64,
     /// The last transaction applied.
@@ -96,6 +102,9 @@ impl DataTree {
             quotas: quota::Quotas::default(),
             extended_types,
             digest: 0,
+            stale: None,
+            stale_path: String::new(),
+            recent: ROOT,
             data_size: 0,
             last_zxid: Zxid(0),
         };
@@ -120,8 +129,13 @@ impl DataTree {
         if path.is_empty() || path == "/" {
             return Some(ROOT);
         }
+        self.find_hashed(path, self.hash(path))
+    }
+
+    /// The node at a path that is not the root's and whose hash is known.
+    pub(crate) fn find_hashed(&self, path: &str, hash: u64) -> Option<NodeId> {
         // A malformed path is simply absent: no node is called so.
-        let hash = self.hash(path);
+        let hash = hash as u32;
         self.index
             .find(spread(hash), |entry| {
                 entry.hash == hash && self.slab.is_at(entry.id, path)
@@ -129,8 +143,17 @@ impl DataTree {
             .map(|entry| entry.id)
     }
 
-    fn hash(&self, path: &str) -> u32 {
-        self.hasher.hash_one(path) as u32
+    /// As [`find`](Self::find), for a path that is likely the same as the last time.
+    pub(crate) fn find_parent(&mut self, path: &str) -> Option<NodeId> {
+        if !self.slab.is_at(self.recent, path) {
+            self.recent = self.find(path)?;
+        }
+        Some(self.recent)
+    }
+
+    /// The hash of a path, which may be taken once for several look-ups.
+    pub(crate) fn hash(&self, path: &str) -> u64 {
+        self.hasher.hash_one(path)
     }
 
     /// The node of an id from [`find`](Self::find), which is valid until the tree changes.
@@ -194,6 +217,12 @@ impl DataTree {
         self.acls.get(self.slab.get(id).acl)
     }
 
+    /// A node's access list; `None` is the open one.
+    pub(crate) fn listed_acl(&self, id: NodeId) -> Option<Arc<[Acl]>> {
+        let acl = self.slab.get(id).acl;
+        (acl != AclId::OPEN).then(|| self.acls.get(acl))
+    }
+
     /// The ephemeral nodes of a session, in order of path.
     pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = &str> {
         self.ephemerals
@@ -236,7 +265,14 @@ impl DataTree {
     /// The digest of the whole tree (version 2).
     #[must_use]
     pub fn digest(&self) -> u64 {
-        self.digest
+        match self.stale {
+            None => self.digest,
+            Some(id) => {
+                let node = self.slab.get(id);
+                let fresh = digest::node_digest(&self.stale_path, node);
+                exchange(self.digest, node.digest, fresh)
+            }
+        }
     }
 
     /// Sum of the lengths of all paths and data, in bytes.
@@ -279,9 +315,27 @@ impl DataTree {
     ) -> Option<NodeId> {
         let (parent_path, name) = path.rsplit_once('/')?;
         let parent = self.find(parent_path)?;
+        Some(self.insert_below(parent, name, path, self.hash(path), data, acl, stat))
+    }
+
+    /// Adds a node below a parent that is known; the caller has seen that the path is free.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a node's fields, with what its caller found out about its path"
+    )]
+    fn insert_below(
+        &mut self,
+        parent: NodeId,
+        name: &str,
+        path: &str,
+        hash: u64,
+        data: Option<&[u8]>,
+        acl: AclId,
+        stat: node::StatFields,
+    ) -> NodeId {
         let owner = stat.owner;
         let id = self.slab.insert(parent, name, data, acl, stat);
-        let hash = self.hash(path);
+        let hash = hash as u32;
         self.index
             .insert_unique(spread(hash), Entry { hash, id }, |entry| spread(entry.hash));
         self.data_size += (path.len() + data.map_or(0, <[u8]>::len)) as u64;
@@ -298,17 +352,18 @@ impl DataTree {
             }
         }
         self.refresh_digest(id, path);
-        Some(id)
+        id
     }
 
     /// Takes a childless node out.
     fn remove(&mut self, id: NodeId, path: &str) {
         let node = self.slab.get(id);
         debug_assert_eq!(node.children, 0, "only leaves are removed");
-        self.digest = self.digest.wrapping_sub(u64::from(node.digest));
+        // What is stale is in the sum as it was.
+        self.digest = exchange(self.digest, node.digest, 0);
         self.data_size -= (path.len() + node.data().map_or(0, <[u8]>::len)) as u64;
         let (acl, owner) = (node.acl, node.stat.owner);
-        let hash = self.hash(path);
+        let hash = self.hash(path) as u32;
         if let Ok(entry) = self.index.find_entry(spread(hash), |entry| entry.id == id) {
             entry.remove();
         }
@@ -328,16 +383,44 @@ impl DataTree {
             }
         }
         self.slab.remove(id);
+        // The place may be another node's soon.
+        if self.stale == Some(id) {
+            self.stale = None;
+        }
+        if self.recent == id {
+            self.recent = ROOT;
+        }
     }
 
     /// Recomputes a node's digest after it changed.
     fn refresh_digest(&mut self, id: NodeId, path: &str) {
         let fresh = digest::node_digest(path, self.slab.get(id));
         let node = self.slab.get_mut(id);
-        let stale = std::mem::replace(&mut node.digest, fresh);
-        self.digest = self
-            .digest
-            .wrapping_sub(u64::from(stale))
-            .wrapping_add(u64::from(fresh));
+        let former = std::mem::replace(&mut node.digest, fresh);
+        self.digest = exchange(self.digest, former, fresh);
+        if self.stale == Some(id) {
+            self.stale = None;
+        }
     }
+
+    /// Leaves a node's digest to be recomputed when another one's is, or somebody asks.
+    fn refresh_digest_later(&mut self, id: NodeId, path: &str) {
+        if self.stale == Some(id) {
+            return;
+        }
+        if let Some(other) = self.stale {
+            let path = std::mem::take(&mut self.stale_path);
+            self.refresh_digest(other, &path);
+            self.stale_path = path;
+        }
+        self.stale = Some(id);
+        self.stale_path.clear();
+        self.stale_path.push_str(path);
+    }
+}
+
+/// A sum of digests with one of them replaced.
+fn exchange(sum: u64, former: u32, fresh: u32) -> u64 {
+    sum.wrapping_sub(u64::from(former))
+        .wrapping_add(u64::from(fresh))
 }

@@ -99,7 +99,7 @@ impl DataTree {
         SnapshotDigest {
             zxid: self.last_zxid,
             version: 2,
-            digest: self.digest as i64,
+            digest: self.digest() as i64,
         }
     }
 }
