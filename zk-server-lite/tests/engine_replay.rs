@@ -37,7 +37,8 @@ enum Step {
 
 fn path(number: u8) -> String {
     // Two levels of few names: parents are deleted and made again.
-    match number % 12 {
+    match number % 13 {
+        12 => "/".to_owned(),
         n @ 0..4 => format!("/{n}"),
         n => format!("/{}/{}", n % 4, n / 4),
     }
@@ -307,7 +308,7 @@ fn force(world: &mut World, pace: Pace) {
 fn paced(steps: &[(Step, Pace)]) -> (World, Vec<support::Received>) {
     let mut world = World::new(config());
     let mut clients: Vec<Client> = (0..2).map(|_| world.connect()).collect();
-    let mut seen = vec![Vec::new(), Vec::new()];
+    let mut seen = [Vec::new(), Vec::new()];
     for (step, pace) in steps {
         match (request(step), step) {
             (Some((who, op, request)), _) => {

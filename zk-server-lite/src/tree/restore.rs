@@ -81,7 +81,10 @@ impl DataTree {
             let root = self.slab.get_mut(ROOT);
             root.stat = stat;
             root.acl = acl;
+            let before = i64::from(root.data_length());
             root.set_data(entry.data.as_deref());
+            let after = i64::from(root.data_length());
+            self.data_size = self.data_size.wrapping_add_signed(after - before);
             self.refresh_digest(ROOT, "");
             return Ok(());
         }
