@@ -11,7 +11,8 @@ use zk_proto::{CreateMode, ErrorCode, OpCode, Stat};
 
 use super::Engine;
 use super::outstanding::{Operation, Outstanding, Saved};
-use super::prepare::{Asking, split_ttl};
+use super::prepare::Asking;
+use super::prepare_create::split_ttl;
 
 impl Engine {
     /// Prepares every operation against those before it. One that fails takes all back; what is logged then has the error

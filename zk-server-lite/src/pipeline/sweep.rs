@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use zk_proto::EphemeralOwner;
 
-use super::prepare::is_sweepable;
 use super::{Engine, EngineConfig};
 use crate::time::Time;
 
@@ -93,4 +92,9 @@ impl Engine {
             }
         }
     }
+}
+
+/// What a stored owner makes of a node, for the sweep.
+fn is_sweepable(owner: EphemeralOwner) -> bool {
+    matches!(owner, EphemeralOwner::Container | EphemeralOwner::Ttl(_))
 }
