@@ -136,13 +136,6 @@ enum Request {
         #[command(flatten)]
         span: SpanArgs,
     },
-    /// One run of `client` in a process of its own.
-    #[command(hide = true)]
-    ClientProbe {
-        addr: String,
-        window: usize,
-        seconds: f64,
-    },
     /// An idle loop, for --awake.
     #[command(hide = true)]
     Spin,
@@ -267,14 +260,6 @@ pub(crate) fn run() -> Outcome<()> {
                 &compare::limits_table(&all).text(),
                 &json!({ "machine": procfs::machine(), "limits": values }),
             )
-        }
-        Request::ClientProbe {
-            addr,
-            window,
-            seconds,
-        } => {
-            println!("{}", client::probe(addr, *window, duration(*seconds)?)?);
-            Ok(())
         }
         Request::Client {
             rounds,

@@ -1,7 +1,7 @@
 //! `client`: client libraries on the null server, each in a process of its own, alternating.
 //!
-//! Ours runs in this program's hidden subcommand, the peers in the separate package `zk-bench/peers` (so that their
-//! dependencies stay out of the workspace); the raw generator shows what the same server and socket allow.
+//! Ours runs in `zk-client-probe`, the peers in the separate package `zk-bench/peers` (so that their dependencies stay out
+//! of the workspace), all under the load that `client_load.rs` of the former describes; the raw generator shows what the same server and socket allow.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,6 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
-use crate::client_load;
 use crate::failure::{Failure, Outcome, Tried};
 use crate::goals::Verdict;
 use crate::procfs;
@@ -19,7 +18,6 @@ use crate::server::{Forcing, Kind, Programs, Server};
 use crate::table::{self, Table};
 use crate::workload::{Span, Workload};
 
-const PATH: &str = "/zk-bench";
 const OURS: &str = "zk-client";
 const RAW: &str = "raw protocol";
 const PEERS: [&str; 3] = ["zookeeper-client", "tokio-zookeeper", "zookeeper-async"];
@@ -47,20 +45,18 @@ impl Row {
     }
 }
 
-/// Loads our client; the figures of one run, for the hidden subcommand.
-pub(crate) fn probe(addr: &str, window: usize, measured: Duration) -> Outcome<Value> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .tried(|| "build a runtime".into())?;
-    let loaded = tokio::task::LocalSet::new().block_on(&runtime, async {
-        let client = zk_client::Client::connect(addr).await?;
-        client_load::load(window, measured, async move || {
-            Ok(client.get_data(PATH).await?.data.len())
-        })
-        .await
-    });
-    loaded.map_err(|error| Failure::Deviation(format!("the client failed: {error}")))
+/// Our client's program, which is built with this one.
+fn find_ours() -> Outcome<PathBuf> {
+    let beside = std::env::current_exe()
+        .tried(|| "find this program".into())?
+        .with_file_name("zk-client-probe");
+    if beside.is_file() {
+        return Ok(beside);
+    }
+    Err(Failure::Missing(format!(
+        "{} is missing: build it with `cargo build --release -p zk-bench`",
+        beside.display()
+    )))
 }
 
 /// Where `cargo build --release --manifest-path zk-bench/peers/Cargo.toml` leaves the peers' program, seen from here.
@@ -85,6 +81,7 @@ pub(crate) fn run(
     dir: &Path,
     bar: &ProgressBar,
 ) -> Outcome<Vec<Row>> {
+    let ours = find_ours()?;
     let scratch = tempfile::Builder::new()
         .prefix("null-")
         .tempdir_in(dir)
@@ -114,19 +111,13 @@ pub(crate) fn run(
             ));
             let figures = match row.client {
                 RAW => raw(&server, row.window, plan.measured)?,
-                OURS => child(
-                    &std::env::current_exe().tried(|| "find this program".into())?,
-                    &["client-probe"],
-                    &addr,
-                    row.window,
-                    plan.measured,
-                )?,
+                OURS => child(&ours, None, &addr, row.window, plan.measured)?,
                 peer => {
                     let program = plan
                         .peers
                         .as_deref()
                         .expect("peers are in the list only with their program");
-                    child(program, &[peer], &addr, row.window, plan.measured)?
+                    child(program, Some(peer), &addr, row.window, plan.measured)?
                 }
             };
             row.rounds.push(figures);
@@ -139,13 +130,13 @@ pub(crate) fn run(
 
 fn child(
     program: &Path,
-    first: &[&str],
+    client: Option<&str>,
     addr: &str,
     window: usize,
     measured: Duration,
 ) -> Outcome<Value> {
     let mut command = Command::new(program);
-    command.args(first).args([
+    command.args(client).args([
         addr,
         &window.to_string(),
         &measured.as_secs_f64().to_string(),

@@ -17,7 +17,6 @@
 mod awake;
 mod cli;
 mod client;
-mod client_load;
 mod compare;
 mod conn;
 mod failure;

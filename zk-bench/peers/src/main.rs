@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::task::LocalSet;
 
-#[path = "../../src/client_load.rs"]
+#[path = "../../src/bin/zk-client-probe/client_load.rs"]
 mod client_load;
 
 use client_load::load;
