@@ -128,3 +128,26 @@ fn an_unknown_workload_is_refused_by_name() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("get-9x9"));
 }
+
+#[test]
+fn our_client_is_found_and_measured_in_a_program_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = zk_bench(&[
+        "client",
+        "--without-peers",
+        "--rounds",
+        "1",
+        "--seconds",
+        "0.2",
+        "--dir",
+        dir.path().to_str().unwrap(),
+    ]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let rows = text.lines().filter(|line| line.starts_with("| zk-client"));
+    assert_eq!(rows.count(), 3, "{text}");
+}
