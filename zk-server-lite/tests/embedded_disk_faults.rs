@@ -408,6 +408,60 @@ fn fs_d9_a_slow_force_delays_its_writes_and_neither_reads_nor_pings_nor_sessions
 }
 
 #[test]
+fn fs_d9_a_session_that_is_not_read_because_the_disk_is_slow_does_not_expire() {
+    let place = Place::new();
+    let disk = FailingDisk::default();
+    let server = place
+        .try_start(&disk, |config| {
+            config.tick_ms = 50;
+            config.min_session_timeout = Some(100);
+            config.global_outstanding_limit = 10;
+        })
+        .unwrap();
+    let address = server.addr().unwrap();
+    let (mut writer, wrote) = Raw::session(address, 400);
+    let (mut idle, idled) = Raw::session(address, 400);
+    let (mut reader, read) = Raw::session(address, 400);
+    assert_eq!(writer.create("/e", b"", 1), ErrorCode::OK);
+    idle.ping();
+    disk.hold(Role::Log, Call::Force);
+    // More than may be in process: nothing of this connection is read any more, its pings included.
+    let mut frames = bytes::BytesMut::new();
+    for number in 0..20 {
+        let request = create("/n-", b"", 2);
+        frames.unsplit(raw::request(number + 100, OpCode::CREATE, &request));
+    }
+    writer.send_bytes(&frames);
+    eventually("they are in process", || {
+        mntr(address, "outstanding_requests") == 20
+    });
+    let begun = std::time::Instant::now();
+    let mut pings = 0;
+    while begun.elapsed() < Duration::from_millis(1600) {
+        reader.ping();
+        if begun.elapsed() > Duration::from_millis(50) * pings {
+            writer.send_bytes(&raw::request(-2, OpCode::PING, &raw::Nothing));
+            pings += 1;
+        }
+    }
+    disk.release();
+    for number in 0..20 {
+        let reply = writer.reply().unwrap();
+        assert_eq!(reply.header.xid.0, number + 100);
+        assert_eq!(reply.header.err, ErrorCode::OK);
+    }
+    // One that is read and says nothing ends as ever.
+    eventually("the idle one ends", || {
+        reader.ping();
+        writer.send_bytes(&raw::request(-2, OpCode::PING, &raw::Nothing));
+        writer.reply().unwrap();
+        !server.sessions().contains(&idled.id)
+    });
+    assert_eq!(server.sessions(), [wrote.id, read.id]);
+    assert!(reader.get("/e").is_some());
+}
+
+#[test]
 fn fs_d9_a_slow_snapshot_delays_nobody() {
     let place = Place::new();
     let disk = FailingDisk::default();

@@ -247,6 +247,15 @@ impl Engine {
 
     /// Moves time on: ends sessions, sweeps containers and TTL nodes. `wall_ms` is the wall clock, for the records.
     pub fn tick(&mut self, now: Time, wall_ms: i64) {
+        // Whom the engine itself does not let be read, since the log is slow, cannot show that they live: their pings wait
+        // in their sockets.
+        for conn in &self.stalled {
+            if let Some(state) = self.conns.get(conn)
+                && let Some(session) = state.session()
+            {
+                self.tracker.touch(session, state.timeout_ms, now);
+            }
+        }
         for session in self.tracker.expired(now) {
             self.counters.expired_sessions += 1;
             self.prepare_close(session, wall_ms, now);
