@@ -15,7 +15,9 @@
 //! | `attempts` | what became of each host's last attempt, in words |
 //! | `auth` | credentials to send again |
 //! | `frames` | what a frame from a server means |
-//! | here | the phases, and what their ends do to everything else |
+//! | `end` | what ends a connection, a session or the client, and what that does to everything else |
+//! | `patience` | how long requests wait for a connection |
+//! | here | the phases, and what goes from one to the next |
 //!
 //! # Invariants
 //!
@@ -27,11 +29,13 @@
 
 mod attempts;
 mod auth;
+mod end;
 mod event;
 mod frames;
 mod handshake;
 mod inflight;
 mod keepalive;
+mod patience;
 mod reconnect;
 #[cfg(test)]
 mod tests;
@@ -41,19 +45,20 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 use zk_proto::frame::FrameDecoder;
-use zk_proto::session::{KeeperState, Password, Secret, SetWatches, WatcherTypeRequest};
+use zk_proto::session::{Password, Secret, SetWatches, WatcherTypeRequest};
 use zk_proto::{OpCode, SessionId, Xid, Zxid};
 
-use crate::error::{Error, ErrorKind, Outcome};
+use crate::error::{ErrorKind, Outcome};
 use crate::session::SessionState;
 
 use attempts::{Attempts, Why};
 use auth::Credentials;
+use end::End;
 pub(crate) use event::{
     Answer, Input, Output, SessionEvent, Slot, Submission, Time, WatchKind, Watcher, WatcherId,
 };
 use handshake::Session;
-use inflight::{InFlight, Purpose, Sent};
+use inflight::{InFlight, Purpose};
 use keepalive::Keepalive;
 use reconnect::Rotation;
 use watches::{Delivery, Watches};
@@ -61,8 +66,6 @@ use watches::{Delivery, Watches};
 /// First look for a server that takes writes, and the longest pause between two (section 15.7).
 const FIRST_PROBE_MS: u64 = 100;
 const LONGEST_PROBE_MS: u64 = 60_000;
-/// How long a client that nobody holds tries to close its session.
-const LET_GO_MS: u64 = 1_000;
 /// A server that speaks, and has answered none of so many pings, is no server of this session.
 const MOST_PINGS: usize = 16;
 /// With this much left to write there is no room for more requests.
@@ -113,40 +116,6 @@ struct Probing {
     /// `None` while a probe is out.
     next: Option<Time>,
     pause_ms: u64,
-}
-
-/// Why a session, or the client, is over.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum End {
-    Expired(SessionId),
-    AuthFailed,
-    Closed { confirmed: bool },
-}
-
-impl End {
-    fn error(self) -> ErrorKind {
-        match self {
-            Self::Expired(_) => ErrorKind::SessionExpired,
-            Self::AuthFailed => ErrorKind::AuthFailed,
-            Self::Closed { .. } => ErrorKind::Closed,
-        }
-    }
-
-    fn keeper_state(self) -> KeeperState {
-        match self {
-            Self::Expired(_) => KeeperState::EXPIRED,
-            Self::AuthFailed => KeeperState::AUTH_FAILED,
-            Self::Closed { .. } => KeeperState::CLOSED,
-        }
-    }
-
-    fn state(self) -> SessionState {
-        match self {
-            Self::Expired(session) => SessionState::Lost { session },
-            Self::AuthFailed => SessionState::AuthFailed,
-            Self::Closed { .. } => SessionState::Closed,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -248,14 +217,6 @@ impl<S: Slot> SessionCore<S> {
         let closing = self.closing.unwrap_or(phase);
         let patience = self.patience_ends().unwrap_or(phase);
         Some(phase.min(expiry).min(closing).min(patience))
-    }
-
-    /// When those who wait for a connection have waited long enough.
-    fn patience_ends(&self) -> Option<Time> {
-        let since = self
-            .waiting_since
-            .filter(|_| !matches!(self.phase, Phase::Live { .. }))?;
-        Some(since.plus(self.config.patience_ms))
     }
 
     /// From when on the session is given up, whatever a server says later.
@@ -494,34 +455,6 @@ impl<S: Slot> SessionCore<S> {
         }
     }
 
-    /// Nobody took the session for as long as a request may wait. All that wait are told, not only the first: a later
-    /// write must not happen where an earlier one did not (fs C18).
-    fn give_up_waiting(&mut self) {
-        self.waiting_since = None;
-        let words = self.attempts.words(self.config.patience_ms);
-        tracing::warn!(%words, "requests have waited long enough");
-        self.overdue = Some(words.clone());
-        self.outputs.push_back(Output::Overdue);
-        self.fail_unsent(|| ErrorKind::Unreachable(words.clone()));
-        for slot in self.credentials.take_waiting() {
-            let kind = ErrorKind::Unreachable(words.clone());
-            self.fail(OpCode::AUTH, None, slot, kind, Outcome::NotDone);
-        }
-    }
-
-    /// The error of a request that was under way when others were lost.
-    pub(crate) fn loss(&self) -> ErrorKind {
-        match &self.overdue {
-            Some(words) => ErrorKind::Unreachable(words.clone()),
-            None => ErrorKind::ConnectionLost,
-        }
-    }
-
-    /// What was tried to reach a server, for somebody who waited that long.
-    pub(crate) fn tried(&self, waited_ms: u64) -> std::sync::Arc<str> {
-        self.attempts.words(waited_ms)
-    }
-
     fn remove_stale(&mut self, now: Time, path: &str) {
         if !matches!(self.phase, Phase::Live { .. }) || self.closing.is_some() {
             return;
@@ -535,36 +468,6 @@ impl<S: Slot> SessionCore<S> {
             requests.send_own(now, OpCode::REMOVE_WATCHES, &request, Purpose::Upkeep, out);
             self.keepalive.sent(now);
         }
-    }
-
-    /// Nobody holds the client, and nobody waits for its end. Without a connection it tries for one all the same, as long as
-    /// an answer may take: what hangs on the session (the node of an acquire that was given up) would else be in the way
-    /// of others for a whole timeout.
-    fn let_go(&mut self, now: Time) {
-        self.close(now, LET_GO_MS.min(self.config.close_ms));
-    }
-
-    fn close(&mut self, now: Time, patience_ms: u64) {
-        if self.is_over() || self.closing.is_some() {
-            return;
-        }
-        self.closing = Some(now.plus(patience_ms));
-        match &mut self.phase {
-            Phase::Live { .. } => {
-                self.send_unsent(now);
-                self.send_close(now);
-            }
-            // There is a session, but no connection: attach once more to end it, as long as a close may take. That may be
-            // shorter than the wait before the next attempt.
-            Phase::Waiting { until } if self.session.is_some() => *until = now,
-            _ if self.session.is_some() => {}
-            _ => self.finish(End::Closed { confirmed: true }),
-        }
-    }
-
-    fn send_close(&mut self, now: Time) {
-        let (requests, out) = (&mut self.requests, &mut self.out);
-        requests.send_own(now, OpCode::CLOSE_SESSION, &Nothing, Purpose::Close, out);
     }
 
     fn probed(&mut self, now: Time, other: usize, writable: bool) {
@@ -598,135 +501,10 @@ impl<S: Slot> SessionCore<S> {
         }
     }
 
-    /// Gives the connection up, whoever began it, and plans the next.
-    fn drop_connection(&mut self, now: Time, why: Why) {
-        let was_live = matches!(self.phase, Phase::Live { .. });
-        if let Phase::Opening { host, .. }
-        | Phase::Greeting { host, .. }
-        | Phase::Live { host, .. } = self.phase
-        {
-            tracing::debug!(session = %self.session_id(), host, %why, "the connection is given up");
-            self.attempts.failed(host, why);
-        }
-        self.out.clear();
-        self.keepalive.connection_lost();
-        self.credentials.connection_lost();
-        self.watches.connection_lost();
-        let sent = self.requests.take_sent();
-        let lost = sent
-            .iter()
-            .any(|sent| matches!(sent.purpose, Purpose::User(_)));
-        self.outputs.push_back(Output::Disconnect { lost });
-        if was_live && let Some(session) = &self.session {
-            let session = session.id;
-            self.set_state(SessionState::Suspended { session });
-        }
-        self.fail_sent(sent, || ErrorKind::ConnectionLost);
-        if lost {
-            // A later write must not happen where an earlier one did not (fs C18).
-            self.fail_unsent(|| ErrorKind::ConnectionLost);
-        }
-        if was_live {
-            let waits = self.requests.has_unsent() || self.credentials.has_waiting();
-            self.waiting_since = waits.then_some(now);
-        }
-        // A close without an answer goes on: the next handshake is refused, or carries another close.
-        let until = if was_live {
-            self.rotation.after_loss(now)
-        } else {
-            self.rotation.after_failure(now)
-        };
-        self.phase = Phase::Waiting { until };
-        if now >= until {
-            self.connect(now);
-        }
-    }
-
     /// The number and the password of the session that lives, or may.
     pub(crate) fn password(&self) -> Option<(SessionId, Password)> {
         let session = self.session.as_ref()?;
         Some((session.id, session.password.clone()))
-    }
-
-    /// The session is over; the client may go on with a new one.
-    fn lose_session(&mut self, now: Time) {
-        let Some(session) = self.session.take() else {
-            return;
-        };
-        let end = End::Expired(session.id);
-        if self.closing.is_some() {
-            return self.finish(End::Closed { confirmed: true });
-        }
-        if !self.config.renew {
-            return self.finish(end);
-        }
-        self.end_session(end);
-        let since = self.waiting_since.unwrap_or(now);
-        self.waiting_since = self.credentials.has_waiting().then_some(since);
-        self.phase = Phase::Waiting {
-            until: self.rotation.after_expiry(now),
-        };
-    }
-
-    /// Everything that ends with a session, told in the order that user code may rely on: the state first.
-    fn end_session(&mut self, end: End) {
-        self.set_state(end.state());
-        self.outputs.push_back(Output::Disconnect { lost: true });
-        self.out.clear();
-        self.keepalive.connection_lost();
-        self.credentials.connection_lost();
-        let told = self.watches.end(end.keeper_state());
-        self.deliver(told);
-        let sent = self.requests.take_sent();
-        self.fail_sent(sent, || end.error());
-        self.fail_unsent(|| end.error());
-        self.session = None;
-        self.seen_writable = false;
-        // A session that starts from nothing has seen nothing: a restored ensemble must not lock the client out.
-        self.last_zxid = Zxid(0);
-        let timeout_ms = u64::try_from(self.config.timeout_ms).unwrap_or(1);
-        self.keepalive.set_timeout(timeout_ms);
-    }
-
-    fn finish(&mut self, end: End) {
-        if self.is_over() {
-            return;
-        }
-        self.end_session(end);
-        for slot in self.credentials.take_waiting() {
-            self.fail(OpCode::AUTH, None, slot, end.error(), Outcome::NotDone);
-        }
-        self.phase = Phase::Over;
-        self.closing = None;
-        let confirmed = matches!(end, End::Closed { confirmed: true } | End::Expired(_));
-        self.outputs.push_back(Output::Over { confirmed });
-    }
-
-    fn fail_sent(&mut self, sent: VecDeque<Sent<S>>, kind: impl Fn() -> ErrorKind) {
-        for sent in sent {
-            if let Purpose::User(slot) = sent.purpose {
-                self.fail(sent.op, sent.path, slot, kind(), Outcome::Unknown);
-            }
-        }
-    }
-
-    fn fail_unsent(&mut self, kind: impl Fn() -> ErrorKind) {
-        for (submission, slot) in self.requests.take_unsent() {
-            let (op, path) = (submission.op, submission.path);
-            self.fail(op, path, slot, kind(), Outcome::NotDone);
-        }
-    }
-
-    fn fail(
-        &mut self,
-        op: OpCode,
-        path: Option<String>,
-        slot: S,
-        kind: ErrorKind,
-        outcome: Outcome,
-    ) {
-        let error = Error::new(op, path, kind, outcome);
-        self.outputs.push_back(Output::Reply(slot, Err(error)));
     }
 
     fn deliver(&mut self, told: Vec<Delivery>) {
@@ -739,11 +517,4 @@ impl<S: Slot> SessionCore<S> {
             });
         self.outputs.extend(outputs);
     }
-}
-
-/// The body of closeSession.
-struct Nothing;
-
-impl zk_proto::jute::Encode for Nothing {
-    fn encode(&self, _out: &mut BytesMut) {}
 }
