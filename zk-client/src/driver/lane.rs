@@ -63,6 +63,7 @@ enum Place {
 struct Inner {
     queue: VecDeque<(u32, Command)>,
     bytes: BytesMut,
+    /// As many as were ever asked for at once: what waits here, on the wire, and between.
     places: Vec<Place>,
     free: Vec<u32>,
     /// The task, if it waits for requests.
@@ -200,9 +201,9 @@ impl Entrance {
         if inner.closed {
             return None;
         }
+        let command = command(&mut inner.bytes);
         // Comes back when the task has taken the command.
         room.forget();
-        let command = command(&mut inner.bytes);
         let number = inner.take_place(waker);
         inner.queue.push_back((number, command));
         let task = inner.task.take();
@@ -325,33 +326,33 @@ pub(crate) struct Exit {
 impl Exit {
     /// Ready with true when there are commands for [`next`](Self::next), with false when there will be none any more.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        if !self.taken.is_empty() || self.fetch() {
+        if !self.taken.is_empty() {
             return Poll::Ready(true);
         }
-        let mut inner = self.lane.lock();
-        if !inner.queue.is_empty() {
-            drop(inner);
-            return Poll::Ready(self.fetch());
-        }
-        if inner.let_go || inner.closed {
-            return Poll::Ready(false);
-        }
-        inner.task = Some(cx.waker().clone());
-        Poll::Pending
+        self.fetch(|inner| {
+            if inner.let_go || inner.closed {
+                return Poll::Ready(false);
+            }
+            inner.task = Some(cx.waker().clone());
+            Poll::Pending
+        })
     }
 
-    /// Takes all that waits, leaving the emptied room of the last time.
-    fn fetch(&mut self) -> bool {
+    /// Takes all that waits, and leaves the emptied room of the last time; ready with true unless nothing waits.
+    fn fetch(&mut self, nothing: impl FnOnce(&mut Inner) -> Poll<bool>) -> Poll<bool> {
         self.bytes.clear();
         if self.bytes.capacity() > KEPT_BYTES {
             self.bytes = BytesMut::new();
         }
         let mut inner = self.lane.lock();
+        if inner.queue.is_empty() {
+            return nothing(&mut inner);
+        }
         std::mem::swap(&mut inner.queue, &mut self.taken);
         std::mem::swap(&mut inner.bytes, &mut self.bytes);
         drop(inner);
         self.lane.room.add_permits(self.taken.len());
-        !self.taken.is_empty()
+        Poll::Ready(true)
     }
 
     /// The next command that was taken, where its answer goes, and the bytes that its body is a part of.
@@ -366,8 +367,8 @@ impl Exit {
 
     /// As [`next`](Self::next), and takes from the lane what is missing: `None` only if nothing waits.
     pub(crate) fn last(&mut self) -> Option<(Command, ReplySlot, &[u8])> {
-        if self.taken.is_empty() {
-            self.fetch();
+        if self.taken.is_empty() && self.fetch(|_| Poll::Ready(false)) != Poll::Ready(true) {
+            return None;
         }
         self.next()
     }

@@ -128,7 +128,7 @@ impl Driver {
                 }
             }
             std::future::poll_fn(|cx| self.poll_turn(cx, timer.as_mut())).await;
-            if self.unwritten_turns == 1 && self.core.in_flight() >= BUSY {
+            if self.unwritten_turns > 0 && self.core.in_flight() >= BUSY {
                 // Others are about to submit: let them, and write once for all.
                 tokio::task::yield_now().await;
             }
