@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Outcome};
 use crate::session::SessionState;
 
 /// How long a client that nobody holds tries to close its session.
-const LET_GO_MS: u64 = 1_000;
+pub(super) const LET_GO_MS: u64 = 1_000;
 
 /// Why a session, or the client, is over.
 #[derive(Clone, Copy, Debug, PartialEq)]

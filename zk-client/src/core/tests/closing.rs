@@ -1,7 +1,7 @@
 //! A client that is closed or let go.
 
 use super::*;
-use crate::core::LET_GO_MS;
+use crate::core::end::LET_GO_MS;
 
 #[test]
 fn fs_c16_close_goes_behind_what_was_submitted() {
