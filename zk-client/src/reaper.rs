@@ -169,7 +169,7 @@ async fn work(job: Job, client: WeakClient) {
         drop(strong);
         match settled {
             Ok(Ok(())) => return,
-            Ok(Err(error)) if !error.is_retryable() => {
+            Ok(Err(error)) if !may_pass(&error) => {
                 tracing::warn!(?job, %error, "a background delete is given up");
                 return;
             }
@@ -188,6 +188,11 @@ async fn work(job: Job, client: WeakClient) {
         }
         failures = failures.saturating_add(1);
     }
+}
+
+/// Whether another attempt may do better: a server that takes no writes now is left for one that does, or joins its ensemble.
+pub(crate) fn may_pass(error: &Error) -> bool {
+    error.is_retryable() || error.code() == Some(ErrorCode::NOT_READ_ONLY)
 }
 
 /// One attempt. Success is a node that is not there.

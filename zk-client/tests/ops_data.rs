@@ -222,6 +222,28 @@ async fn answers_do_not_enter_the_worker() {
     assert_eq!(fake.count(OpCode::DELETE), 4);
 }
 
+/// A server that takes no writes is no refusal: the client looks for one that does, and may be at it already.
+#[tokio::test]
+async fn the_worker_waits_for_a_server_that_takes_writes() {
+    let fake = Fake::start().await;
+    let client = connect(&fake).await;
+    client.create("/a", "").await.unwrap();
+    client.create("/b", "").await.unwrap();
+    fake.refuse(Some((OpCode::DELETE, ErrorCode::NOT_READ_ONLY)));
+    assert_eq!(
+        client.delete("/a").guaranteed().await.unwrap_err().code(),
+        Some(ErrorCode::NOT_READ_ONLY)
+    );
+    client.delete_in_background(zpath!("/b"));
+    fake.until("both were tried again", |fake| {
+        fake.count(OpCode::DELETE) >= 5
+    })
+    .await;
+    fake.refuse(None);
+    fake.until("the background deletes", |fake| fake.names("/").is_empty())
+        .await;
+}
+
 #[tokio::test]
 async fn quiet_and_idempotent_deletes_take_absence_for_success() {
     let fake = Fake::start().await;

@@ -14,7 +14,7 @@ use super::multi::ANY_VERSION;
 use super::{into_future, join};
 use crate::client::Client;
 use crate::error::{Error, Outcome};
-use crate::reaper::Job;
+use crate::reaper::{Job, may_pass};
 use crate::retry::{Budget, Repeat};
 
 /// How often a recursive delete starts again because others put new children in, before it reports `NOTEMPTY`.
@@ -149,7 +149,7 @@ impl<'a> DeleteBuilder<'a> {
         let answered = deleted
             .as_ref()
             .err()
-            .is_none_or(|error| error.outcome() == Outcome::NotDone && !error.is_retryable());
+            .is_none_or(|error| error.outcome() == Outcome::NotDone && !may_pass(error));
         if let (Some(ticket), true) = (ticket, answered) {
             ticket.disarm();
         }
