@@ -12,6 +12,7 @@
 //! | [`Proxy::cut_after`] | the connection ends inside a request or reply, at the named byte |
 //! | [`Proxy::cut_at_request`] | the connection ends before or after a request reached the server |
 //! | [`Proxy::swallow_reply`] | the operation was done, its reply is lost, the connection stays or ends |
+//! | [`Proxy::pretend_read_only`] | a server that is cut off from its ensemble |
 //! | [`Proxy::refuse`] | the connection is accepted and closed |
 
 use std::io;
@@ -75,6 +76,7 @@ struct Control {
     generation: u64,
     reset: bool,
     refuse: bool,
+    read_only: bool,
 }
 
 /// Faults that are used up, and counters.
@@ -114,6 +116,7 @@ impl Proxy {
             generation: 0,
             reset: false,
             refuse: false,
+            read_only: false,
         };
         let shared = Arc::new(Shared {
             control: watch::Sender::new(control),
@@ -178,6 +181,13 @@ impl Proxy {
             .send_modify(|control| control.refuse = refuse);
     }
 
+    /// Lets the server say of itself, to those who connect from now on, that it takes no writes.
+    pub fn pretend_read_only(&self, read_only: bool) {
+        self.shared
+            .control
+            .send_modify(|control| control.read_only = read_only);
+    }
+
     /// Ends the connection that carries the byte after the next `bytes` ones of this direction.
     pub fn cut_after(&self, direction: Direction, bytes: usize) {
         self.shared.faults().budget[direction as usize] = Some(bytes);
@@ -223,6 +233,7 @@ impl Proxy {
             control.held = [false; 2];
             control.delay = [Duration::ZERO; 2];
             control.refuse = false;
+            control.read_only = false;
         });
     }
 }
@@ -339,10 +350,17 @@ impl Pump<'_> {
                 }
                 match decoder.decode(&mut buffer) {
                     Ok(Some(frame)) => {
+                        let greeting = self.first && self.direction == Direction::ToClient;
                         let verdict = self.judge(&frame);
                         let length =
                             u32::try_from(frame.len()).expect("the decoder's limit is below 4 GiB");
-                        let whole = [&length.to_be_bytes()[..], &frame].concat();
+                        let mut whole = [&length.to_be_bytes()[..], &frame].concat();
+                        if greeting && self.control.borrow().read_only {
+                            // The last byte of an answer to a connect request that has it, too.
+                            if let Some(read_only) = whole.last_mut() {
+                                *read_only = 1;
+                            }
+                        }
                         let go_on = match verdict {
                             Verdict::Pass => self.pass(&whole, to).await,
                             Verdict::Drop => true,

@@ -9,9 +9,9 @@ use zk_proto::SessionId;
 /// What is known of the session, with its number as epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
-    /// Connected with this session.
+    /// Connected with this session, to a server that takes writes.
     Connected(SessionId),
-    /// Without a connection; this session may still live.
+    /// Without such a connection; this session may still live.
     Suspended(SessionId),
     /// There is no session: the last one is over, the next one is not there yet.
     Between,
@@ -32,8 +32,14 @@ impl Link {
 impl From<SessionState> for Link {
     fn from(state: SessionState) -> Self {
         match state {
-            SessionState::Connected { session, .. } => Self::Connected(session),
-            SessionState::Suspended { session } => Self::Suspended(session),
+            SessionState::Connected {
+                session,
+                read_only: false,
+            } => Self::Connected(session),
+            // A server that takes no writes is cut off: what it shows is old, and the session may be over long ago.
+            SessionState::Connected { session, .. } | SessionState::Suspended { session } => {
+                Self::Suspended(session)
+            }
             SessionState::AuthFailed | SessionState::Closed => Self::Closed,
             _ => Self::Between,
         }
@@ -125,13 +131,11 @@ mod tests {
     #[test]
     fn states_of_the_client_are_read_as_links() {
         let session = SessionId(7);
-        let read_only = false;
+        let connected = |read_only| SessionState::Connected { session, read_only };
         for (state, link) in [
             (SessionState::Connecting, Link::Between),
-            (
-                SessionState::Connected { session, read_only },
-                Link::Connected(session),
-            ),
+            (connected(false), Link::Connected(session)),
+            (connected(true), Link::Suspended(session)),
             (
                 SessionState::Suspended { session },
                 Link::Suspended(session),
