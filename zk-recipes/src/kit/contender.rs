@@ -140,7 +140,7 @@ impl<'a> Contender<'a> {
     /// # Cancellation
     ///
     /// Safe: the worker finishes.
-    pub(crate) async fn leave(self) -> Result<(), Error> {
+    pub(crate) async fn leave(mut self) -> Result<(), Error> {
         let path = self.entry.ticket.path();
         self.place.client.delete(path).idempotent().send().await?;
         self.entry.ticket.disarm();
@@ -195,14 +195,21 @@ impl<'a> Contender<'a> {
                 }
                 // The list read along with the create may have overtaken a create that had to be repeated.
                 Standing::Vanished if !fresh => {}
-                Standing::Vanished => {
-                    return Err(match self.link.now() {
-                        Link::Closed => Setback::Closed,
-                        link if link.session() == Some(self.session()) => Setback::NodeGone,
-                        _ => Setback::SessionEnded,
-                    });
-                }
+                Standing::Vanished => return Err(self.vanished()),
             }
+        }
+    }
+
+    /// The own node is not there, or another one has its name.
+    fn vanished(&mut self) -> Setback {
+        match self.link.now() {
+            Link::Closed => Setback::Closed,
+            // A server that this session has reached shows what the session made, if it is there.
+            link if link.session() == Some(self.session()) => {
+                self.entry.ticket.disarm();
+                Setback::NodeGone
+            }
+            _ => Setback::SessionEnded,
         }
     }
 
@@ -211,13 +218,11 @@ impl<'a> Contender<'a> {
         let path = self.entry.ticket.path();
         let (node, watch) = match self.place.client.get_data(path).watch().send().await {
             Ok(read) => read,
-            Err(error) if error.code() == Some(ErrorCode::NO_NODE) => {
-                return Err(Setback::NodeGone);
-            }
+            Err(error) if error.code() == Some(ErrorCode::NO_NODE) => return Err(self.vanished()),
             Err(error) => return Err(error.into()),
         };
         if !self.entry.is(&node.stat) {
-            return Err(Setback::SessionEnded);
+            return Err(self.vanished());
         }
         self.own.saw(node, watch);
         Ok(())
@@ -253,7 +258,7 @@ impl<'a> Contender<'a> {
                     self.own.watch = None;
                     end_of(&event)?;
                     if event.kind == EventType::NODE_DELETED {
-                        return Err(Setback::NodeGone);
+                        return Err(self.vanished());
                     }
                     None
                 }

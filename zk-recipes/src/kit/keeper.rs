@@ -178,7 +178,7 @@ impl Hold {
         let delete = shared.client.delete(shared.path.as_path());
         match delete.idempotent().send().await {
             Ok(()) => {
-                if let Some(ticket) = self.take_ticket() {
+                if let Some(mut ticket) = self.take_ticket() {
                     ticket.disarm();
                 }
                 Ok(())
@@ -203,7 +203,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         // Nobody can ask any more; the ticket is dropped next, and the keeper stays until the node is gone.
         if self.shared.learn(Input::Released) == TenureState::Lost(Loss::NodeDeleted)
-            && let Some(ticket) = self.take_ticket()
+            && let Some(mut ticket) = self.take_ticket()
         {
             ticket.disarm();
         }

@@ -30,8 +30,8 @@ impl NodeTicket {
         self.path.as_path()
     }
 
-    /// The node is gone.
-    pub(crate) fn disarm(mut self) {
+    /// The node is gone: another one of its name is not ours.
+    pub(crate) fn disarm(&mut self) {
         self.armed = false;
     }
 }
