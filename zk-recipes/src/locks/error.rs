@@ -19,6 +19,13 @@ pub enum LockError {
     /// is dashes only. Nothing was sent.
     #[error("{0:?} is not a name for the nodes of a lock")]
     BadName(String),
+    /// The nodes of the lock are to hold so many bytes that a server, as it comes, closes the connection on which they are
+    /// sent: the create would be repeated for ever. Nothing was sent.
+    #[error("{bytes} bytes are too many for the nodes of a lock")]
+    TooLarge {
+        /// How many.
+        bytes: usize,
+    },
     /// The lock was held, or waited for by a lock that is told to [fail then](super::MutexBuilder::fail_on_session_loss), and
     /// is no more.
     #[error("lock {path} is lost: {loss}")]

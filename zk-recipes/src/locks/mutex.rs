@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 use zk_client::{Client, IntoPath};
+use zk_proto::frame::DEFAULT_MAX_FRAME;
 use zk_proto::{Acl, ErrorCode, SessionId, ZPath, ZPathBuf};
 
 use super::error::LockError;
@@ -23,6 +24,9 @@ use crate::kit::tenure::TenureState;
 
 /// What Curator's locks are named, before the sequence number.
 const LOCK_NAME: &str = "lock-";
+/// What a node may hold: with room for its path and access list, what fits into the largest frame that servers accept by
+/// default.
+const MAX_DATA: usize = DEFAULT_MAX_FRAME - (64 << 10);
 /// How long an immediate attempt waits for the node of a guard of this instance that was dropped: a round trip, or a
 /// connection that is about to come back.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(5);
@@ -86,7 +90,7 @@ pub struct MutexBuilder {
 
 impl MutexBuilder {
     /// What the lock's nodes hold, for operators to read: by default the client's
-    /// [default data](zk_client::Client::default_data), this host's address, as with Curator.
+    /// [default data](zk_client::Client::default_data), this host's address, as with Curator. Keep it short.
     pub fn node_data(mut self, data: impl Into<Bytes>) -> Self {
         self.data = Some(data.into());
         self
@@ -130,7 +134,8 @@ impl MutexBuilder {
     ///
     /// # Errors
     ///
-    /// [`BadPath`](LockError::BadPath) and [`BadName`](LockError::BadName): the path, or the lock's name, is malformed.
+    /// [`BadPath`](LockError::BadPath) and [`BadName`](LockError::BadName): the path, or the lock's name, is malformed;
+    /// [`TooLarge`](LockError::TooLarge).
     pub fn build(self) -> Result<InterProcessMutex, LockError> {
         let path = ZPathBuf::new(self.path).map_err(LockError::BadPath)?;
         let marker = self.contenders.marker();
@@ -139,6 +144,10 @@ impl MutexBuilder {
         }
         path.join(&format!("{marker}0000000000"))
             .map_err(LockError::BadPath)?;
+        let bytes = self.data.as_ref().map_or(0, Bytes::len);
+        if bytes > MAX_DATA {
+            return Err(LockError::TooLarge { bytes });
+        }
         Ok(InterProcessMutex {
             inner: Arc::new(Inner {
                 client: patient(&self.client),
