@@ -755,6 +755,27 @@ async fn malformed_paths_are_refused_before_anything_is_sent() {
     }
 }
 
+/// T12: a server closes the connection on which a frame comes that is too long, and would close the next one, too.
+#[tokio::test]
+async fn more_data_than_a_server_takes_is_refused_before_anything_is_sent() {
+    let world = World::new("large").await;
+    let client = world.client().await;
+    let holding = |bytes: usize| {
+        InterProcessMutex::builder(&client, &world.path)
+            .node_data(vec![7; bytes])
+            .build()
+    };
+    let most = zk_proto::frame::DEFAULT_MAX_FRAME - (64 << 10);
+    let error = holding(most + 1).unwrap_err();
+    assert!(matches!(error, LockError::TooLarge { bytes } if bytes == most + 1));
+    let guard = soon(holding(most).unwrap().acquire()).await.unwrap();
+    assert_eq!(
+        client.get_data(guard.path()).await.unwrap().data.len(),
+        most
+    );
+    guard.release().await.unwrap();
+}
+
 /// Exclusion and order under random schedules: holds, cancellations, drops, immediate and limited attempts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_schedules_never_let_two_in() {

@@ -237,6 +237,139 @@ async fn a_node_that_went_while_disconnected_is_a_loss_after_the_reconnection() 
     assert!(soon(guard.settled()).await.unwrap_err().is_lost());
 }
 
+/// A node of the same name, made by somebody else while nobody could look, is not ours: neither for its holder, nor for one
+/// who waits.
+#[tokio::test]
+async fn a_node_made_again_under_the_own_name_is_not_the_own_one() {
+    let world = World::new("impostor").await;
+    let watcher = world.client().await;
+    let (client, proxy) = world.proxied(LONG).await;
+    let mutex = world.mutex(&client);
+    let guard = soon(mutex.acquire()).await.unwrap();
+    let waiting = tokio::spawn(async move { mutex.acquire().await });
+    world.until_children(&watcher, 2).await;
+    eventually("the wait has begun", PATIENCE, async || {
+        (world.watches().await == 2).then_some(())
+    })
+    .await;
+    let queue = world.mutex(&watcher).participants().await.unwrap();
+    proxy.refuse(true);
+    proxy.cut();
+    until_state(&client, |state| !state.is_connected()).await;
+    for path in &queue {
+        watcher.delete(path).await.unwrap();
+        watcher.create(path, "").await.unwrap();
+    }
+    proxy.refuse(false);
+    assert_eq!(soon(guard.lost()).await, Loss::NodeDeleted);
+    assert!(guard.verify().await.unwrap_err().is_lost());
+    // The waiter queues again, behind what looks like other contenders.
+    let queue = eventually("queued again", PATIENCE, async || {
+        let now = world.mutex(&watcher).participants().await.unwrap();
+        (now.len() == 3).then_some(now)
+    })
+    .await;
+    drop(guard);
+    for path in &queue[..2] {
+        watcher
+            .delete(path)
+            .await
+            .expect("nobody deleted what is not his");
+    }
+    let next = soon(waiting).await.unwrap().unwrap();
+    assert_eq!(next.path(), queue[2].as_path());
+    next.release().await.unwrap();
+    world.until_clean(&watcher).await;
+}
+
+/// An owner that acquires again while it is in doubt gets the hold that is in doubt: queueing behind the own node would last as
+/// long as the doubt, and the session.
+#[tokio::test]
+async fn an_owner_re_enters_what_is_in_doubt_and_not_what_is_lost() {
+    let world = World::new("owner-doubt").await;
+    let watcher = world.client().await;
+    let (client, proxy) = world.proxied(LONG).await;
+    let mutex = world.mutex(&client);
+    let owner = zk_recipes::Owner::new();
+    let guard = soon(mutex.acquire_as(&owner)).await.unwrap();
+    proxy.refuse(true);
+    proxy.cut();
+    until_state(&client, |state| !state.is_connected()).await;
+    assert!(!mutex.is_held_by(&owner));
+    let again = soon(mutex.acquire_as(&owner)).await.unwrap();
+    assert_eq!(again.path(), guard.path());
+    assert_eq!(again.state(), TenureState::Suspended);
+    proxy.refuse(false);
+    soon(again.settled()).await.unwrap();
+    assert!(mutex.is_held_by(&owner));
+    // Lost: another one, though guards of the lost one are left.
+    watcher.delete(guard.path()).await.unwrap();
+    soon(guard.lost()).await;
+    let next = soon(mutex.acquire_as(&owner)).await.unwrap();
+    assert_ne!(next.path(), guard.path());
+    drop((guard, again));
+    assert!(mutex.is_held_by(&owner));
+    next.release().await.unwrap();
+    world.until_clean(&watcher).await;
+}
+
+/// R4: the session ends while its lock is let go: that is no error, and nobody waits for ever.
+#[tokio::test]
+async fn fs_r4_the_session_ends_in_the_release() {
+    let world = World::new("expired-release").await;
+    let watcher = world.client().await;
+    let (client, proxy) = world.proxied(LONG).await;
+    let mutex = world.mutex(&client);
+    for reach in [Reach::Withheld, Reach::Delivered] {
+        let guard = soon(mutex.acquire()).await.unwrap();
+        proxy.cut_at_request(OpCode::DELETE, 1, reach);
+        proxy.refuse(true);
+        let release = tokio::spawn(guard.release());
+        until_state(&client, |state| !state.is_connected()).await;
+        world.kill_session(&client).await;
+        proxy.refuse(false);
+        soon(release).await.unwrap().unwrap();
+        world.until_clean(&watcher).await;
+    }
+}
+
+/// A server that takes no writes is cut off from the others: what it shows of the own node may be long over.
+#[tokio::test]
+async fn a_server_that_takes_no_writes_does_not_end_the_doubt() {
+    let world = World::new("read-only").await;
+    let proxy = tests::proxy::Proxy::start(world.addr()).await.unwrap();
+    let client = Client::builder(proxy.addr().to_string())
+        .unwrap()
+        .session_timeout(LONG)
+        .allow_read_only(true)
+        .connect()
+        .await
+        .unwrap();
+    let guard = soon(world.mutex(&client).acquire()).await.unwrap();
+    proxy.pretend_read_only(true);
+    proxy.cut();
+    until_state(&client, |state| {
+        matches!(
+            state,
+            SessionState::Connected {
+                read_only: true,
+                ..
+            }
+        )
+    })
+    .await;
+    assert_eq!(guard.state(), TenureState::Suspended);
+    // The node is there, as this server says.
+    let looked = tokio::time::timeout(Duration::from_millis(300), guard.settled());
+    assert!(looked.await.is_err());
+    assert_eq!(guard.state(), TenureState::Suspended);
+    proxy.pretend_read_only(false);
+    proxy.cut();
+    soon(guard.settled()).await.unwrap();
+    assert!(guard.is_held());
+    guard.release().await.unwrap();
+}
+
 /// CURATOR-206, K3, T5: silence longer than the session. The holder learns it from its own clock, before the other holds.
 #[tokio::test]
 async fn curator_206_a_partition_longer_than_the_session_is_a_loss() {
