@@ -263,6 +263,9 @@ async fn random_faults_never_let_two_live_sessions_in() {
                 (4, _) => server.swallow_next_reply(OpCode::DELETE, AfterSwallow::Cut),
                 _ => server.swallow_next_reply(OpCode::GET_DATA, AfterSwallow::Cut),
             }
+        } else {
+            // Also those that have not met their request: a client to which each costs a connection waits longer each time.
+            server.swallow_no_more();
         }
         tokio::time::sleep(Duration::from_millis(random.u64(1..30))).await;
     }

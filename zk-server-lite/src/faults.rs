@@ -72,6 +72,11 @@ impl Faults {
         self.armed.store(true, Ordering::Release);
     }
 
+    /// Forgets what was not used up.
+    pub(crate) fn swallow_no_more(&self) {
+        lock(&self.swallow).clear();
+    }
+
     pub(crate) fn set_delay(&self, delay: Duration) {
         self.delay_us.store(
             u64::try_from(delay.as_micros()).unwrap_or(u64::MAX),

@@ -141,6 +141,13 @@ impl ZkServer {
         }
     }
 
+    /// Forgets what [`swallow_next_reply`](Self::swallow_next_reply) was told and has not met its request yet.
+    pub fn swallow_no_more(&self) {
+        if let Some(shared) = &self.shared {
+            shared.faults.swallow_no_more();
+        }
+    }
+
     /// Holds the output of each connection back for so long, counted from its first unsent byte. Zero ends it.
     pub fn delay_replies(&self, delay: Duration) {
         if let Some(shared) = &self.shared {
