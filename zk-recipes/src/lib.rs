@@ -22,6 +22,47 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # In a service
+//!
+//! One of several replicas does the work, the others stand by; whoever loses the lock stops at the next await point and
+//! queues again; on shutdown the next one takes over at once.
+//!
+//! ```no_run
+//! # async fn one_round(token: zk_recipes::FencingToken) -> Result<(), std::io::Error> { Ok(()) }
+//! use zk_recipes::{InterProcessMutex, LockError};
+//!
+//! async fn serve(client: &zk_client::Client, shutdown: impl Future<Output = ()>) -> Result<(), LockError> {
+//!     let mutex = InterProcessMutex::new(client, "/app/locks/worker")?;
+//!     let mut shutdown = std::pin::pin!(shutdown);
+//!     loop {
+//!         let guard = tokio::select! {
+//!             // Dropped while it waits, it leaves the queue.
+//!             _ = &mut shutdown => return Ok(()),
+//!             guard = mutex.acquire() => guard?,
+//!         };
+//!         let work = async {
+//!             loop {
+//!                 // Lost or in doubt between two rounds: not another one before that is clear.
+//!                 guard.settled().await?;
+//!                 if let Err(error) = one_round(guard.fencing_token()).await {
+//!                     eprintln!("a round failed: {error}");
+//!                     return Ok::<_, LockError>(());
+//!                 }
+//!             }
+//!         };
+//!         tokio::select! {
+//!             _ = &mut shutdown => return guard.release().await,
+//!             done = guard.run(work) => match done.and_then(|done| done) {
+//!                 // Let others try.
+//!                 Ok(()) => guard.release().await?,
+//!                 Err(LockError::Lost { loss, .. }) => eprintln!("the lock is lost: {loss}"),
+//!                 Err(other) => return Err(other),
+//!             },
+//!         }
+//!     }
+//! }
+//! ```
+//!
 //! # Which recipe when
 //!
 //! | you want | use |
@@ -41,8 +82,9 @@
 //! Everything held here hangs on a *session*, which the server ends when it has not heard from the client for the session
 //! timeout. Then the lock is somebody else's, whatever this process thinks. So there are two words, the same as Curator's:
 //!
-//! * **Suspended**: the connection is lost, and nobody can tell whether the session lives. A guard says so at once. It is
-//!   held again when the connection is back, with the same session, and the lock's node was seen.
+//! * **Suspended**: the connection is lost, or leads to a server that is cut off and takes no writes, and nobody can tell
+//!   whether the session lives. A guard says so at once. It is held again when the connection is back, with the same session,
+//!   and the lock's node was seen.
 //! * **Lost**: the session is over, by the word of a server or by the client's own clock; or the node was deleted. It is final
 //!   for this guard. The client goes on with a new session, and a new acquire starts at the back of the queue.
 //!
@@ -53,7 +95,8 @@
 //!
 //! Every acquiring function may be dropped at any await point, by `select!`, a time-out or the end of a task: no node, no
 //! watch and no task is left, through lost connections and lost replies, unless the session ends first and takes the node
-//! along. Guards may be dropped anywhere, also where there is no runtime.
+//! along. Guards may be dropped anywhere, also where there is no runtime. Should the client go with them, its session is
+//! closed if a server can be reached within a second; else what is left goes with the session's timeout.
 //!
 //! # Names and payloads
 //!

@@ -16,7 +16,8 @@ use super::link::Link;
 pub enum TenureState {
     /// Connected, and the node was there, ours, when last heard of.
     Held,
-    /// In doubt: the connection is lost or silent for too long, or is back and the node was not looked at yet. Nobody else holds before the server
+    /// In doubt: the connection is lost, silent for too long, or leads to a server that takes no writes; or it is back and the
+    /// node was not looked at yet, or may not be read any more. Nobody else holds before the server
     /// ends the session, and when that is cannot be known here: stop what must not happen twice.
     Suspended,
     /// Over, against our will. Final.

@@ -124,7 +124,8 @@ impl MutexGuard {
         self.judge(self.state())
     }
 
-    /// Waits until there is no doubt: the lock is held, or lost.
+    /// Waits until there is no doubt: the lock is held, or lost. For ever, if somebody changes the node's access list so that
+    /// this session may not read it any more; [`verify`](Self::verify) says so.
     ///
     /// # Errors
     ///

@@ -102,8 +102,9 @@ impl MutexBuilder {
         self.node_data(Bytes::new())
     }
 
-    /// The access list of the lock's nodes; open to anyone by default. The creating session must be able to read them, and
-    /// to delete them in the parent.
+    /// The access list of the lock's nodes; open to anyone by default. All who contend must be able to read each other's nodes,
+    /// or else their acquire fails with `NOAUTH` as soon as it has to wait; the creating session must be able to delete them in
+    /// the parent. Parents that are made are open to anyone: make them yourself to restrict them.
     pub fn acl(mut self, acl: Vec<Acl>) -> Self {
         self.acl = Some(acl);
         self
@@ -210,7 +211,12 @@ impl InterProcessMutex {
     /// # Errors
     ///
     /// [`Closed`](LockError::Closed); [`Failed`](LockError::Failed) if the server refuses a request (no permission, the path is
-    /// an ephemeral node, a quota); [`Lost`](LockError::Lost) as said above.
+    /// an ephemeral node, a quota, a server that takes no writes); [`Lost`](LockError::Lost) as said above.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime. The one that it is polled on watches over the guard, and must outlive it:
+    /// [`Unattended`](crate::Loss::Unattended).
     ///
     /// # Cancellation
     ///
