@@ -17,6 +17,7 @@ use super::{Append, ConnId, Engine};
 use crate::time::Time;
 use crate::tree::acl;
 use crate::tree::quota::{self, Track};
+use crate::tree::split_path;
 
 /// Who asks, and as which transaction.
 pub(super) struct Asking<'a> {
@@ -280,7 +281,7 @@ impl Engine {
 
 /// The path above, by text alone: a malformed path has one too.
 pub(super) fn parent_of(path: &str) -> Result<&str, ErrorCode> {
-    match path.rsplit_once('/') {
+    match split_path(path) {
         Some((parent, _)) if !path.contains('\0') => Ok(parent),
         _ => Err(ErrorCode::BAD_ARGUMENTS),
     }

@@ -9,6 +9,7 @@ use zk_proto::{CreateMode, EphemeralOwner, ErrorCode, OpCode, Perms};
 use super::Engine;
 use super::outstanding::{NodeView, Operation, Saved};
 use super::prepare::{Asking, parent_of};
+use crate::tree::split_path;
 
 /// A createTTL's request is a create's and a time to live, in milliseconds.
 pub(super) fn split_ttl(request: CreateTtlRequest<'_>) -> (CreateRequest<'_>, i64) {
@@ -60,7 +61,10 @@ impl Engine {
         let wanted = path.as_str().ok_or(ErrorCode::MARSHALLING_ERROR)?;
         // What is valid stays so with a number behind it.
         let valid = check_path(wanted).is_ok();
-        let parent_path = parent_of(wanted)?;
+        let parent_path = match split_path(wanted) {
+            Some((parent, _)) if valid => parent,
+            _ => parent_of(wanted)?,
+        };
         let (acl, list) = self.fixed_acl(acl, asking.ids)?;
         let (parent_place, parent) = self.look_parent(parent_path);
         let mut parent = parent.ok_or(ErrorCode::NO_NODE)?;

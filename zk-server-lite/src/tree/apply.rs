@@ -8,10 +8,10 @@ use std::sync::Arc;
 use zk_proto::txn::{Txn, TxnHeader};
 use zk_proto::{Acl, EphemeralOwner, SessionId, Stat, Zxid};
 
-use super::DataTree;
 use super::acl::AclId;
 use super::node::{NodeId, StatFields};
 use super::quota::{self, Track};
+use super::{DataTree, split_path};
 
 /// What a transaction did to one node, for watches.
 #[derive(Debug, Clone)]
@@ -178,7 +178,7 @@ impl DataTree {
         changes: Option<&mut Vec<Change>>,
     ) -> Option<NodeId> {
         let path = new.path;
-        let (parent_path, name) = path.rsplit_once('/')?;
+        let (parent_path, name) = split_path(path)?;
         // The parent was deleted later, or it would be there: replay goes on.
         let parent = self.find_parent(parent_path)?;
         // The same for a parent that was deleted and created again: this child was another one's.
@@ -256,7 +256,7 @@ impl DataTree {
 
     /// Deletes a node, if it is there and has no children.
     pub(crate) fn delete(&mut self, path: &str, zxid: Zxid, changes: Option<&mut Vec<Change>>) {
-        let Some((parent_path, _)) = path.rsplit_once('/') else {
+        let Some((parent_path, _)) = split_path(path) else {
             return;
         };
         let Some(parent) = self

@@ -313,7 +313,7 @@ impl DataTree {
         acl: AclId,
         stat: node::StatFields,
     ) -> Option<NodeId> {
-        let (parent_path, name) = path.rsplit_once('/')?;
+        let (parent_path, name) = split_path(path)?;
         let parent = self.find(parent_path)?;
         Some(self.insert_below(parent, name, path, self.hash(path), data, acl, stat))
     }
@@ -417,6 +417,13 @@ impl DataTree {
         self.stale_path.clear();
         self.stale_path.push_str(path);
     }
+}
+
+/// A path's parent, which is empty for the root, and its last component. Components are short: a plain walk from the end
+/// is done before a search by words has begun.
+pub(crate) fn split_path(path: &str) -> Option<(&str, &str)> {
+    let slash = path.bytes().rposition(|byte| byte == b'/')?;
+    Some((&path[..slash], &path[slash + 1..]))
 }
 
 /// A sum of digests with one of them replaced.
