@@ -222,22 +222,45 @@ fn fs_k1_neither_client_nor_recipes_read_the_wall_clock() {
     );
 }
 
-/// Of the fault catalogue: those of a client's session, and of clocks as a client sees them. The others are a server's.
+/// Of the fault catalogue: those of a client's session, and of clocks as a client sees them.
 #[test]
 fn every_scenario_of_a_session_has_a_test() {
-    let sources: Vec<_> = ["zk-client", "zk-recipes", "tests"]
-        .into_iter()
-        .flat_map(|member| files(member, &[".rs"]))
-        .map(|path| read(&path))
-        .collect();
     let scenarios = (1..=18)
         .map(|number| format!("c{number}"))
         .chain(["k1", "k3"].map(str::to_owned));
+    have_tests(&["zk-client", "zk-recipes", "tests"], scenarios);
+}
+
+/// Of the fault catalogue: those of a server that runs alone. Of a disk, of a clock as a server sees it, and of hostile
+/// clients; those of peers and of an admin port have no place here.
+#[test]
+fn every_scenario_of_a_server_has_a_test() {
+    let disk = (1..=13).map(|number| format!("d{number}"));
+    let hostile = (1..=11).chain([15, 16]).map(|number| format!("m{number}"));
+    let scenarios = disk.chain(hostile).chain(["k2".to_owned()]);
+    have_tests(&["zk-proto", "zk-server-lite", "tests"], scenarios);
+}
+
+fn have_tests(members: &[&str], scenarios: impl Iterator<Item = String>) {
+    let sources: Vec<_> = members
+        .iter()
+        .flat_map(|member| files(member, &[".rs"]))
+        .map(|path| read(&path))
+        .collect();
     let offences: Vec<_> = scenarios
         .map(|scenario| format!("fn fs_{scenario}_"))
         .filter(|name| !sources.iter().any(|source| source.contains(name)))
         .collect();
     none("each has a test that is named after it", &offences);
+}
+
+/// The workspace's profile is that of `zk-server`; whoever embeds the library decides for the whole program.
+#[test]
+fn fs_m16_release_builds_check_for_overflow() {
+    let manifest = read("Cargo.toml");
+    let release = manifest.split("[profile.release]").nth(1).unwrap();
+    let release = release.split("\n[").next().unwrap();
+    assert!(release.contains("\noverflow-checks = true\n"), "{release}");
 }
 
 #[test]

@@ -342,7 +342,7 @@ proptest! {
 }
 
 #[test]
-fn an_announced_count_fails_where_the_frame_ends() {
+fn fs_m2_an_announced_count_fails_where_the_frame_ends() {
     // 2^31-1 strings announced in a frame that holds nine.
     let mut frame = vec![0x7f, 0xff, 0xff, 0xff];
     frame.extend([0; 36]);

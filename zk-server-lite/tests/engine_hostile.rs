@@ -70,7 +70,7 @@ fn bodies() -> Vec<Request<'static>> {
 }
 
 #[test]
-fn every_opcode_with_every_body_cut_at_every_byte_harms_nobody() {
+fn fs_m3_every_opcode_with_every_body_cut_at_every_byte_harms_nobody() {
     let mut world = World::new(config());
     let mut bystander = world.connect_for(10_000);
     let get = PathWatchRequest {
@@ -116,7 +116,7 @@ fn short_frames_and_foreign_handshakes_end_their_connection() {
 }
 
 #[test]
-fn paths_that_no_node_can_have_are_refused_everywhere() {
+fn fs_m4_paths_that_no_node_can_have_are_refused_everywhere() {
     let mut world = World::new(config());
     let mut client = world.connect();
     let long = format!("/{}", "x".repeat(1 << 20));
@@ -154,7 +154,7 @@ fn paths_that_no_node_can_have_are_refused_everywhere() {
 }
 
 #[test]
-fn lists_of_thousands_of_entries_take_no_square_of_time_and_do_not_multiply() {
+fn fs_m7_lists_of_thousands_of_entries_take_no_square_of_time_and_do_not_multiply() {
     let mut world = World::new(config());
     let mut client = world.connect();
     let entry = |perms, scheme: &'static str, id: String| Acl {

@@ -346,7 +346,7 @@ fn reads_are_answered_one_by_one() {
 }
 
 #[test]
-fn a_multi_of_twenty_thousand_operations_is_one_transaction() {
+fn fs_m5_a_multi_of_twenty_thousand_operations_is_one_transaction() {
     let mut world = World::new(config());
     let mut client = world.connect();
     let ops = (0..20_000)

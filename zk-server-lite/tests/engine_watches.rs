@@ -342,7 +342,7 @@ fn all_modes_stand_side_by_side_and_a_multi_tells_its_steps_in_order() {
 }
 
 #[test]
-fn who_may_not_read_is_not_told() {
+fn fs_m8_who_may_not_read_is_not_told() {
     let mut world = World::new(config());
     let (mut watcher, mut writer) = (world.connect(), world.connect());
     let auth = Request::Auth(AuthPacket {

@@ -86,7 +86,7 @@ fn create_until_cut(address: SocketAddr, kill: impl FnOnce()) -> i32 {
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_by_sigkill() {
+fn fs_d1_nothing_acknowledged_is_lost_by_sigkill() {
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged = 0;
     for round in 0..3 {
@@ -189,7 +189,7 @@ fn wait_until_stopped(pid: u32) {
 }
 
 #[test]
-fn a_stop_longer_than_the_session_timeout_ends_no_session_whose_pings_wait() {
+fn fs_k2_a_stop_longer_than_the_session_timeout_ends_no_session_whose_pings_wait() {
     let dir = tempfile::tempdir().unwrap();
     let process = start(dir.path(), "");
     let (mut client, _) = Raw::session(process.address, 1000);
@@ -241,7 +241,7 @@ fn a_directory_written_by_java_is_served_and_continued() {
 }
 
 #[test]
-fn a_second_process_on_one_directory_is_refused() {
+fn fs_d12_a_second_process_on_one_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let first = start(dir.path(), "");
     let (mut client, _) = Raw::session(first.address, 10_000);

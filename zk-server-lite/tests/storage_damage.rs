@@ -69,7 +69,7 @@ fn offsets(disk: &MemoryDisk, path: &Path) -> Vec<u64> {
 }
 
 #[test]
-fn a_log_cut_at_any_byte_of_its_last_records_keeps_all_before_it() {
+fn fs_d2_a_log_cut_at_any_byte_of_its_last_records_keeps_all_before_it() {
     let path = Path::new("/log/log.1");
     let whole = written(6, growing());
     let bytes = whole.content(path).unwrap();
@@ -107,7 +107,7 @@ fn a_log_cut_at_any_byte_of_its_last_records_keeps_all_before_it() {
 }
 
 #[test]
-fn a_flipped_bit_of_a_log_is_refused_or_ends_it_at_the_last_entry() {
+fn fs_d4_a_flipped_bit_of_a_log_is_refused_or_ends_it_at_the_last_entry() {
     let path = Path::new("/log/log.1");
     let whole = written(4, growing());
     let bytes = whole.content(path).unwrap();
@@ -147,7 +147,7 @@ fn a_flipped_bit_of_a_log_is_refused_or_ends_it_at_the_last_entry() {
 }
 
 #[test]
-fn a_flipped_bit_or_a_cut_of_the_newest_snapshot_never_yields_other_data() {
+fn fs_d5_a_flipped_bit_or_a_cut_of_the_newest_snapshot_never_yields_other_data() {
     for compression in [Compression::None, Compression::Gzip, Compression::Snappy] {
         let disk = written(4, growing());
         let (_, intact) = recover_model(&disk).unwrap();
@@ -196,7 +196,7 @@ fn a_flipped_bit_or_a_cut_of_the_newest_snapshot_never_yields_other_data() {
 }
 
 #[test]
-fn a_missing_log_file_is_a_hole() {
+fn fs_d6_a_missing_log_file_is_a_hole() {
     let disk = written(3, growing());
     let mut log = TxnLog::open(Arc::new(disk.clone()), "/log".into(), growing()).unwrap();
     for zxid in 4..=9 {
@@ -220,7 +220,7 @@ fn a_missing_log_file_is_a_hole() {
 }
 
 #[test]
-fn whatever_a_power_cut_tears_every_forced_transaction_is_back() {
+fn fs_d1_whatever_a_power_cut_tears_every_forced_transaction_is_back() {
     for preallocate in [0, 1 << 16] {
         for seed in 0..80 {
             let mut random = fastrand::Rng::with_seed(seed);

@@ -103,7 +103,7 @@ fn our_snapshot_of_javas_tree_has_javas_seals() {
 }
 
 #[test]
-fn after_a_failed_force_nothing_is_acknowledged_any_more() {
+fn fs_d7_after_a_failed_force_nothing_is_acknowledged_any_more() {
     let disk = empty();
     let mut log = log_of(&disk, 0);
     append(&mut log, 1).unwrap();
@@ -143,7 +143,7 @@ fn after_a_failed_force_nothing_is_acknowledged_any_more() {
 }
 
 #[test]
-fn a_full_disk_stops_the_log_but_not_what_was_acknowledged() {
+fn fs_d8_a_full_disk_stops_the_log_but_not_what_was_acknowledged() {
     let disk = empty();
     write_snapshot(
         &disk,
@@ -276,7 +276,7 @@ fn without_force_sync_nothing_is_forced() {
 }
 
 #[test]
-fn a_crash_before_the_first_entry_leaves_no_log() {
+fn fs_d10_a_crash_before_the_first_entry_leaves_no_log() {
     let disk = empty();
     write_snapshot(
         &disk,
@@ -321,7 +321,7 @@ fn an_empty_directory_is_new_only_if_that_is_intended() {
 }
 
 #[test]
-fn purge_keeps_what_the_oldest_kept_snapshot_needs() {
+fn fs_d11_purge_keeps_what_the_oldest_kept_snapshot_needs() {
     let disk = empty();
     write_snapshot(
         &disk,
@@ -438,7 +438,7 @@ fn epochs_survive_and_are_checked() {
 }
 
 #[test]
-fn a_real_directory_is_locked_keeps_its_secret_and_refuses_strays() {
+fn fs_d13_a_real_directory_is_locked_keeps_its_secret_and_refuses_strays() {
     use std::os::unix::fs::PermissionsExt;
     let root = tempfile::tempdir().unwrap();
     let (data, logs) = (root.path().join("data"), root.path().join("logs"));

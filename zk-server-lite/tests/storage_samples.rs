@@ -70,7 +70,7 @@ fn replaying_the_whole_log_leads_to_the_same_tree_as_the_snapshot() {
 }
 
 #[test]
-fn torn_ends_are_dropped_as_java_drops_them() {
+fn fs_d3_torn_ends_are_dropped_as_java_drops_them() {
     for sample in ["torn-cut", "torn-zeroed", "no-eor"] {
         let (recovered, _) = open(sample);
         assert_eq!(recovered.last_zxid, Zxid(0x18), "{sample}");
@@ -181,7 +181,7 @@ fn all_snapshots_damaged_is_refused() {
 }
 
 #[test]
-fn a_log_without_a_snapshot_needs_the_operators_word() {
+fn fs_d6_a_log_without_a_snapshot_needs_the_operators_word() {
     let disk = load_sample(
         &version_2("standalone-plain"),
         &version_2("standalone-plain"),
