@@ -117,7 +117,7 @@ impl Poller<'_> {
                 }
             }
             self.shared.alarm.take(&mut self.called, &mut self.pipes);
-            self.stay_frozen();
+            stay_frozen(self.shared);
             if self.shared.halt.token().is_cancelled() {
                 return Err(Halted);
             }
@@ -150,13 +150,6 @@ impl Poller<'_> {
         ];
         let next = next.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
-    }
-
-    /// Waits while a fault hook has the server frozen.
-    fn stay_frozen(&self) {
-        while self.shared.faults.is_frozen() && !self.shared.halt.token().is_cancelled() {
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
     }
 
     /// Notes who has news.
@@ -196,6 +189,7 @@ impl Poller<'_> {
             let Some(Some(connection)) = self.connections.get_mut(slot.0 as usize) else {
                 continue;
             };
+            stay_frozen(self.shared);
             connection.queued = false;
             let stage = connection.stage;
             match connection.turn(self.shared, &mut self.tools)? {
@@ -350,6 +344,13 @@ impl Poller<'_> {
             self.connections.push(None);
             Slot(number)
         })
+    }
+}
+
+/// Waits while a fault hook has the server frozen.
+fn stay_frozen(shared: &Shared) {
+    while shared.faults.is_frozen() && !shared.halt.token().is_cancelled() {
+        std::thread::park_timeout(Duration::from_millis(5));
     }
 }
 
