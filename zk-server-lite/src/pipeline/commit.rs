@@ -10,7 +10,7 @@ use zk_proto::{ErrorCode, OpCode, Stat, Zxid};
 
 use super::conn::{CloseReason, Item};
 use super::multi::put_multi_reply;
-use super::outstanding::{Operation, Outstanding, Pending, Reply};
+use super::outstanding::{KEPT_SLOTS, Operation, Outstanding, Pending, Reply};
 use super::request::append_reply;
 use super::{ConnId, Engine};
 use crate::time::Time;
@@ -25,8 +25,13 @@ impl Engine {
             .is_some_and(|pending| pending.header.zxid <= up_to)
             && let Some(pending) = self.outstanding.pop_front()
         {
-            self.outstanding_bytes -= pending.payload.len();
+            self.outstanding_bytes -= pending.bytes();
             self.apply(&pending, now);
+        }
+        // A burst of long transactions leaves nothing behind.
+        if self.outstanding.is_empty() {
+            self.operations.shrink_to(KEPT_SLOTS);
+            self.touched.shrink_to(KEPT_SLOTS);
         }
         if !self.is_loaded() {
             for conn in std::mem::take(&mut self.stalled) {

@@ -53,7 +53,7 @@ use crate::tree::{Change, DataTree};
 use conn::{Addresses, Conn};
 use outstanding::{Operation, Outstanding, Pending, Saved, Slot};
 
-/// Bytes of transactions in process above which busy connections are not read.
+/// Bytes that transactions in process take above which busy connections are not read.
 const MAX_OUTSTANDING_BYTES: usize = 64 << 20;
 /// Room for payloads taken at a time. A payload keeps all of it until it is applied.
 const SCRATCH_BYTES: usize = 64 << 10;
@@ -154,7 +154,7 @@ pub struct Engine {
     touched: VecDeque<Slot>,
     /// What nodes will be when the outstanding transactions are applied.
     changes: Outstanding,
-    /// Bytes of the outstanding transactions.
+    /// Bytes that the outstanding transactions take.
     outstanding_bytes: usize,
     /// The zxid of the last transaction prepared.
     last_prepared: Zxid,

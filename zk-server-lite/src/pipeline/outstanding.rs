@@ -18,8 +18,8 @@ use crate::time::Time;
 
 /// Room of a path that a free slot keeps.
 const KEPT_PATH: usize = 256;
-/// Free slots that are kept when nothing is on its way.
-const KEPT_SLOTS: usize = 4096;
+/// Free slots, and room for as many operations, that are kept when nothing is on its way.
+pub(super) const KEPT_SLOTS: usize = 4096;
 
 /// A transaction that is prepared and not applied.
 #[derive(Debug)]
@@ -32,6 +32,15 @@ pub(super) struct Pending {
     pub(super) operations: usize,
     /// How many slots with a record of it are in the engine's queue of these.
     pub(super) touched: usize,
+}
+
+impl Pending {
+    /// What it takes in memory: a multi of many small operations takes more than its payload.
+    pub(super) fn bytes(&self) -> usize {
+        self.payload.len()
+            + self.operations * size_of::<Operation>()
+            + self.touched * size_of::<Record>()
+    }
 }
 
 /// Who waits for a transaction.

@@ -265,15 +265,16 @@ impl Engine {
             zxid,
             payload: payload.clone(),
         });
-        self.outstanding_bytes += payload.len();
-        self.outstanding.push_back(Pending {
+        let pending = Pending {
             header,
             payload,
             reply,
             received,
             operations: self.operations.len() - first,
             touched: saved.len(),
-        });
+        };
+        self.outstanding_bytes += pending.bytes();
+        self.outstanding.push_back(pending);
         self.touched.extend(saved.drain(..).map(|(slot, _)| slot));
         self.saved = saved;
     }
