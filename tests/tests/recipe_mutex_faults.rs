@@ -363,6 +363,7 @@ async fn a_server_that_takes_no_writes_does_not_end_the_doubt() {
     let looked = tokio::time::timeout(Duration::from_millis(300), guard.settled());
     assert!(looked.await.is_err());
     assert_eq!(guard.state(), TenureState::Suspended);
+    assert_eq!(*guard.states().borrow(), TenureState::Suspended);
     proxy.pretend_read_only(false);
     proxy.cut();
     soon(guard.settled()).await.unwrap();
