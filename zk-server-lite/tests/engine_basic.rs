@@ -2,7 +2,9 @@
 
 mod support;
 
+use bytes::BytesMut;
 use support::{Received, World, config, create, response};
+use zk_proto::jute::Encode as _;
 use zk_proto::session::*;
 use zk_proto::{ErrorCode, OpCode, SessionId, Zxid};
 use zk_server_lite::pipeline::CloseReason;
@@ -192,6 +194,50 @@ fn only_the_password_moves_a_session() {
     let mut ahead = world.attach();
     assert_eq!(world.handshake(&mut ahead, 1000, Zxid(99)), None);
     assert_eq!(world.closed(&ahead), Some(CloseReason::ClientAhead));
+}
+
+#[test]
+fn fs_i9_a_session_reads_what_it_wrote_on_an_earlier_connection() {
+    let mut world = World::new(config());
+    let mut client = world.connect();
+    let get = PathWatchRequest {
+        path: "/a".into(),
+        watch: false,
+    };
+    world.send(&mut client, OpCode::CREATE, &create("/a", "", 0));
+    // The log is slow, the client gives the connection up and comes again, twice.
+    let mut again = Vec::new();
+    for _ in 0..2 {
+        let mut next = world.attach();
+        let mut hello = BytesMut::new();
+        ConnectRequest {
+            timeout: 5000,
+            session_id: client.session,
+            passwd: client.passwd.clone().into(),
+            ..ConnectRequest::default()
+        }
+        .encode(&mut hello);
+        world.frame(&next, hello.freeze());
+        assert!(world.next_frame(&mut next).is_some(), "attached at once");
+        again.push(next);
+    }
+    let mut last = again.pop().expect("two were made");
+    let read = world.send(&mut last, OpCode::GET_DATA, &get);
+    let second = world.send(&mut last, OpCode::CREATE, &create("/b", "", 0));
+    let after = world.send(&mut last, OpCode::GET_DATA, &get);
+    assert_eq!(world.received(&mut last), [], "the write comes first");
+    world.commit();
+    let answers: Vec<_> = world
+        .received(&mut last)
+        .into_iter()
+        .map(|received| match received {
+            Received::Reply(header, _) => (header.xid, header.err),
+            event @ Received::Event(..) => panic!("{event:?}"),
+        })
+        .collect();
+    let ok = ErrorCode::OK;
+    assert_eq!(answers, [(read, ok), (second, ok), (after, ok)]);
+    assert_eq!(world.received(&mut again[0]), [], "it lost the session");
 }
 
 #[test]

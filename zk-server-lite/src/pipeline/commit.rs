@@ -97,6 +97,9 @@ impl Engine {
                 self.release(conn, zxid, now);
             }
         }
+        if let Some(conn) = self.resumed.remove(&zxid) {
+            self.release(conn, zxid, now);
+        }
         changes.clear();
         stats.clear();
         self.changed = changes;

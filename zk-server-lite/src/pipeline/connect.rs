@@ -85,8 +85,18 @@ impl Engine {
         if let Some(old) = self.owners.insert(session, conn) {
             self.close(old, CloseReason::SessionMoved);
         }
+        let unapplied = self
+            .outstanding
+            .iter()
+            .rfind(|pending| pending.header.client_id == session)
+            .map(|pending| pending.header.zxid);
         if let Some(state) = self.conns.get_mut(&conn) {
             state.set_session(session);
+            // A session reads what it has written, whichever connection it wrote on.
+            if let Some(zxid) = unapplied {
+                state.queue.push_back(Item::Write(zxid));
+                self.resumed.insert(zxid, conn);
+            }
         }
         self.connect_response(conn, Some(session));
     }

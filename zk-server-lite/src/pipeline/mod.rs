@@ -146,6 +146,8 @@ pub struct Engine {
     addresses: Addresses,
     /// The connection each session is attached by.
     owners: BTreeMap<SessionId, ConnId>,
+    /// Connections whose requests wait for a write that their session made on an earlier connection, by its zxid.
+    resumed: BTreeMap<Zxid, ConnId>,
     /// Transactions prepared and not applied, oldest first.
     outstanding: VecDeque<Pending>,
     /// What these do, operation by operation; how many belong to each is in its record.
@@ -198,6 +200,7 @@ impl Engine {
             conns: BTreeMap::new(),
             addresses: Addresses::default(),
             owners: BTreeMap::new(),
+            resumed: BTreeMap::new(),
             outstanding: VecDeque::new(),
             operations: VecDeque::new(),
             touched: VecDeque::new(),
