@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,10 +76,9 @@ impl Connector {
     }
 }
 
-/// Resolves the name anew and tries its addresses in turn, from the `first` on (modulo their number), each with its
-/// share of the time.
+/// Resolves the name anew, each time: servers move.
 async fn tcp(host: Host, allowed: Duration, first: usize) -> io::Result<Box<dyn Transport>> {
-    let mut addresses: Vec<_> = tokio::net::lookup_host((host.name.as_str(), host.port))
+    let addresses: Vec<_> = tokio::net::lookup_host((host.name.as_str(), host.port))
         .await?
         .collect();
     if addresses.is_empty() {
@@ -87,7 +87,16 @@ async fn tcp(host: Host, allowed: Duration, first: usize) -> io::Result<Box<dyn 
             format!("{host} has no address"),
         ));
     }
-    let count = addresses.len();
+    Ok(Box::new(connect_any(addresses, allowed, first).await?))
+}
+
+/// Tries the addresses of a name in turn, from the `first` on (modulo their number), each with its share of the time.
+async fn connect_any(
+    mut addresses: Vec<SocketAddr>,
+    allowed: Duration,
+    first: usize,
+) -> io::Result<TcpStream> {
+    let count = addresses.len().max(1);
     addresses.rotate_left(first % count);
     let share = allowed / u32::try_from(count).unwrap_or(u32::MAX);
     let mut last = None;
@@ -96,11 +105,43 @@ async fn tcp(host: Host, allowed: Duration, first: usize) -> io::Result<Box<dyn 
             Ok(Ok(stream)) => {
                 // Requests are written in batches; waiting for more would only delay them.
                 stream.set_nodelay(true)?;
-                return Ok(Box::new(stream));
+                return Ok(stream);
             }
             Ok(Err(error)) => last = Some(error),
             Err(_) => last = Some(io::ErrorKind::TimedOut.into()),
         }
     }
     Err(last.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn listener(address: Ipv4Addr) -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn fs_c13_attempts_begin_with_one_address_of_a_name_after_the_other_and_pass_over_dead_ones()
+     {
+        let (_one, one) = listener(Ipv4Addr::LOCALHOST).await;
+        let (_two, two) = listener(Ipv4Addr::LOCALHOST).await;
+        let (closed, dead) = listener(Ipv4Addr::LOCALHOST).await;
+        drop(closed);
+        let allowed = Duration::from_secs(10);
+        let name = vec![one, dead, two];
+        for (first, reached) in [(0, one), (1, two), (2, two), (3, one), (usize::MAX, one)] {
+            let stream = connect_any(name.clone(), allowed, first).await.unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), reached, "attempt {first}");
+        }
+        let refused = connect_any(vec![dead], allowed, 0).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
 }
