@@ -38,7 +38,6 @@ pub fn parse(text: &str) -> Result<(ServerConfig, Vec<ConfigWarning>), ConfigErr
 #[derive(Debug, Default)]
 struct Draft {
     config: ServerConfig,
-    tick_seen: bool,
     port: Option<u16>,
     address: Option<IpAddr>,
 }
@@ -69,7 +68,6 @@ impl Draft {
                 if config.tick_ms == 0 {
                     return Err(value.refuse("milliseconds, at least 1"));
                 }
-                self.tick_seen = true;
             }
             "minSessionTimeout" => config.min_session_timeout = value.timeout()?,
             "maxSessionTimeout" => config.max_session_timeout = value.timeout()?,
@@ -154,9 +152,6 @@ impl Draft {
     fn finish(mut self) -> Result<ServerConfig, ConfigError> {
         if self.config.data_dir.is_none() {
             return Err(ConfigError::Missing("dataDir"));
-        }
-        if !self.tick_seen {
-            return Err(ConfigError::Missing("tickTime"));
         }
         let config = &mut self.config;
         if config.min_timeout_ms() > config.max_timeout_ms() {
@@ -282,10 +277,9 @@ mod tests {
             parse("tickTime=1\nclientPort=1").unwrap_err(),
             ConfigError::Missing("dataDir")
         );
-        assert_eq!(
-            parse("dataDir=/d\nclientPort=1").unwrap_err(),
-            ConfigError::Missing("tickTime")
-        );
+        // Apache's default, where the key is left out.
+        let (config, _) = parse("dataDir=/d\nclientPort=1").unwrap();
+        assert_eq!(config.tick_ms, 3000);
         assert!(with("minSessionTimeout=50000").is_err());
     }
 
